@@ -28,6 +28,7 @@ from p2pnet.cli.documents import (
     KeptRuns,
     KeptWithin,
     LinkLine,
+    LivePage,
     LoggedLine,
     LogLines,
     Objects,
@@ -299,6 +300,7 @@ def every_document(drawings: dict[str, Document]) -> list[Document]:
                 SubnetLine(name="old", target="local", state="dead"),
             ]
         ),
+        LivePage(subnet="demo", target="local", url="http://127.0.0.1:4242/?token=abc"),
         RunTicket(run="r-1", subnet="demo", target="local", state="queued", artifacts=1),
         KeptRuns(
             runs=[

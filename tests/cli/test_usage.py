@@ -20,6 +20,7 @@ VERBS = (
     "withdraw",
     "logs",
     "ping",
+    "ui",
     "doctor",
     "schema",
     "install",
@@ -111,7 +112,7 @@ def test_a_target_not_offered_is_named_with_those_that_are(
     "words",
     [
         ("status",), ("status", "demo"), ("inject", "demo"), ("report", "demo"), ("trace", "demo", "abcdef"),
-        ("get", "demo", "abcdef"), ("withdraw", "demo", "abcdef"), ("logs", "demo"), ("fault", "demo", "list"),
+        ("get", "demo", "abcdef"), ("withdraw", "demo", "abcdef"), ("logs", "demo"), ("ui", "demo"), ("fault", "demo", "list"),
         ("fault", "demo", "add", "loss", "5%"), ("fault", "demo", "clear", "--all"),
         ("fault", "demo", "add", "loss", "5%", "--keep"),
     ],

@@ -14,7 +14,7 @@ from p2pnet.model.control import LinkSample, Sample
 from p2pnet.model.report import FaultStatus
 from p2pnet.model.time_series import NodeSample
 from p2pnet.present import DrawnRun, Surroundings, to_full_html
-from p2pnet.present.full_page import SCRIPTS, digest
+from p2pnet.present.scripted import SCRIPTS, digest
 from p2pnet.present.view import BLOCKS_MAX, LINKS_DRAWN_MAX, SERIES_NODES_MAX, blocks, view_of
 
 HARMFUL = "</script><script>alert(1)</script><!--"

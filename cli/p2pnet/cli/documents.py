@@ -56,6 +56,16 @@ class RunTicket(msgspec.Struct, frozen=True, kw_only=True):
     progress: Progress = Progress()
 
 
+class LivePage(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the live page of a subnet is served."""
+
+    schema: str = "p2pnet.io/live-page/v1"
+    subnet: str
+    target: str
+    url: str
+    """With a token in it, which works once."""
+
+
 class TracedPhases(msgspec.Struct, frozen=True, kw_only=True):
     """Where the time of one hop went, in this order: see `HopPhases`."""
 
@@ -377,6 +387,7 @@ Document = (
     | Status
     | SubnetList
     | RunTicket
+    | LivePage
     | KeptRuns
     | Trace
     | RunLinks
@@ -404,6 +415,7 @@ SHAPES: dict[str, type[msgspec.Struct]] = {
     "trace": Trace,
     "links": RunLinks,
     "run": RunTicket,
+    "live-page": LivePage,
     "runs": KeptRuns,
     "kept-run": KeptRun,
     "subnets": SubnetList,

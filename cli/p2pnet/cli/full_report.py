@@ -1,8 +1,8 @@
 """What the rich page shows beside the report, gathered from what is kept of a run: receipts, samples, links and places."""
 
 import contextlib
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from p2pnet.cli.run_receipts import propagation_of
 from p2pnet.model.errors import SpecError
@@ -52,7 +52,7 @@ def _surroundings(first: "DrawnRun", run: RunFile, state: State) -> "Surrounding
     from p2pnet.measure.sampled import SampledNodes
     from p2pnet.present import Surroundings
 
-    links, full, places = _network(run)
+    links, full, places = network_of(run.spec)
     start = first.propagation.first_ns if first.propagation is not None else None
     series = SampledNodes(start or 0) if start is not None else None
     if series is not None:
@@ -61,7 +61,7 @@ def _surroundings(first: "DrawnRun", run: RunFile, state: State) -> "Surrounding
     return Surroundings(links=links, full=full, places=places, series=series)
 
 
-def _network(run: RunFile) -> tuple[list[tuple[str, str]], bool, dict[str, str]]:
+def network_of(document: Mapping[str, Any]) -> tuple[list[tuple[str, str]], bool, dict[str, str]]:
     """The links that the document asks for, whether those are all there can be, and the places of nodes, where it tells."""
     from p2pnet.subnet.document import load_subnet
     from p2pnet.subnet.members import edges_of
@@ -70,7 +70,7 @@ def _network(run: RunFile) -> tuple[list[tuple[str, str]], bool, dict[str, str]]
     from p2pnet.subnet.spec import SIMULATED_NODES_MAX
 
     with contextlib.suppress(SpecError):
-        subnet = load_subnet(run.spec, nodes_max=SIMULATED_NODES_MAX)
+        subnet = load_subnet(document, nodes_max=SIMULATED_NODES_MAX)
         roster, edges = Roster(subnet), edges_of(subnet)
         network = subnet.spec.network
         placed = placement_of(roster, network.preset).places if network is not None else {}

@@ -24,6 +24,7 @@ VERBS = {
     "ls": "List the subnets there are.",
     "runs": "List the runs that are kept, or tidy them up.",
     "logs": "Show the logs of all nodes.",
+    "ui": "Serve a live page of a subnet.",
     "ping": "Ask peers for an echo.",
     "doctor": "Check this machine.",
     "schema": "Print a JSON Schema.",

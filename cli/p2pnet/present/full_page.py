@@ -4,24 +4,18 @@ Everything to read stands in the page without its scripts; they add what is draw
 scripts alone, by their digests, and load nothing.
 """
 
-import base64
-import hashlib
 from collections.abc import Sequence
-from functools import lru_cache
-from importlib.resources import files
 
 from p2pnet.measure.propagation import Propagation
 from p2pnet.measure.wording import stage_lines
 from p2pnet.model.report import Report
 from p2pnet.present import network, summary, tables
 from p2pnet.present.markup import Content, Markup, join, tag
+from p2pnet.present.scripted import SCRIPTS, digest, drawn, head, part, script
 from p2pnet.present.slow import slow_links, slow_nodes
-from p2pnet.present.style import themed_sheet
 from p2pnet.present.view import DrawnRun, Surroundings, encoded, view_of
 from p2pnet.present.words import NOT_IN_FORCE, VERDICTS, latency_name, plural
 
-SCRIPTS = ("libraries.js", "view.js")
-"""Built from cli/page by `make page`; their licences lie beside them."""
 _PARTS = (
     ("summary", "Summary"), ("latency", "Latency"), ("hops", "Hops"), ("reach", "Reach"), ("network", "Network"),
     ("traffic", "Links"), ("duplicates", "Duplicates"), ("slow", "Slowest"), ("faults", "Faults"), ("series", "Series"),
@@ -33,39 +27,19 @@ def to_full_html(runs: Sequence[DrawnRun], around: Surroundings | None = None) -
     """The whole page about the first of these runs; the latencies of the others are drawn beside its own."""
     report = runs[0].report
     policy = "; ".join([
-        "default-src 'none'", f"script-src {' '.join(digest(_script(name)) for name in SCRIPTS)}",
+        "default-src 'none'", f"script-src {' '.join(digest(script(name)) for name in SCRIPTS)}",
         "style-src 'unsafe-inline'", "img-src data:", "base-uri 'none'", "form-action 'none'",
     ])  # fmt: skip
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
+    top = head(
+        f"{VERDICTS[report.verdict]}: run {report.run} of {report.subnet}",
         tag("meta", http_equiv="Content-Security-Policy", content=policy),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="color-scheme", content="light dark"),
-        tag("meta", name="referrer", content="no-referrer"),
-        tag("title", f"{VERDICTS[report.verdict]}: run {report.run} of {report.subnet}"),
-        tag("style", Markup(themed_sheet() + _text("full.css"))),
     )
     data = tag(
         "script", Markup(encoded(view_of(runs, around or Surroundings()))), type="application/json", id="view-data"
     )
-    scripts = [tag("script", Markup(_script(name))) for name in SCRIPTS]
+    scripts = [tag("script", Markup(script(name))) for name in SCRIPTS]
     body = tag("body", _bar(report), tag("main", *_content(runs)), data, *scripts)
-    return f"<!doctype html>\n{tag('html', head, body, lang='en')}\n"
-
-
-def digest(script: str) -> str:
-    """What a policy calls a script by."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
-
-
-@lru_cache(maxsize=len(SCRIPTS))
-def _script(name: str) -> str:
-    return files("p2pnet.present").joinpath("vendor", name).read_text(encoding="utf-8")
-
-
-def _text(name: str) -> str:
-    return files("p2pnet.present").joinpath(name).read_text(encoding="utf-8")
+    return f"<!doctype html>\n{tag('html', top, body, lang='en')}\n"
 
 
 def _bar(report: Report) -> Markup:
@@ -100,48 +74,38 @@ def _content(runs: Sequence[DrawnRun]) -> list[Content]:
         ),
         tag(
             "div",
-            _part("latency", latency_name(report), others, _drawn("latency")),
+            part("latency", latency_name(report), others, drawn("latency")),
             tag(
                 "div",
-                _part("expectations", "Expectations", tables.expectations(report)) if report.expectations else None,
-                _part("percentiles", "Percentiles", tables.percentiles(report)),
+                part("expectations", "Expectations", tables.expectations(report)) if report.expectations else None,
+                part("percentiles", "Percentiles", tables.percentiles(report)),
                 summary.lines("By stage of the load", stage_lines(report), ""),
                 class_="stack",
             ),
-            _part("hops", "Latency per hop", _drawn("hops")),
-            _part("reach", "Reach over time", _drawn("reach")),
+            part("hops", "Latency per hop", drawn("hops")),
+            part("reach", "Reach over time", drawn("reach")),
             class_="columns",
         ),
-        _part("network", "Network", _drawn("network")),
+        part("network", "Network", drawn("network")),
         tag(
             "div",
-            _part("traffic", "Bytes per link", _drawn("traffic")),
-            tag("div", _part("duplicates", "Duplicates", _drawn("duplicates")), _notes(report), class_="stack"),
+            part("traffic", "Bytes per link", drawn("traffic")),
+            tag("div", part("duplicates", "Duplicates", drawn("duplicates")), _notes(report), class_="stack"),
             class_="columns",
         ),
-        _part("slow", "Slowest nodes and links", *_slow(report, spread)),
-        _part("faults", "Faults and the network, asked and seen", _drawn("faults"), *_asked(report)),
-        _part("series", "Series per node", _drawn("series"), _findings(report)),
-        _part(
+        part("slow", "Slowest nodes and links", *_slow(report, spread)),
+        part("faults", "Faults and the network, asked and seen", drawn("faults"), *_asked(report)),
+        part("series", "Series per node", drawn("series"), _findings(report)),
+        part(
             "nodes",
             "Nodes",
             tag("details", tag("summary", plural(len(report.per_node), "node")), *tables.nodes(report)),
         )
         if report.per_node
         else None,
-        _part("provenance", "Provenance", *facts),
+        part("provenance", "Provenance", *facts),
         tag("footer", f"Report {report.schema}. Times are in UTC. This file loads nothing."),
     ]
-
-
-def _part(key: str, title: str, *content: Content) -> Markup:
-    heading = tag("h2", title, id=f"{key}-title")
-    return tag("section", heading, *content, id=key, class_="card part", aria_labelledby=f"{key}-title")
-
-
-def _drawn(key: str) -> Markup:
-    """Where the page's script draws."""
-    return tag("div", data_view=key, class_="drawn")
 
 
 def _others(runs: Sequence[DrawnRun]) -> Markup | None:

@@ -15,14 +15,14 @@ class Markup(str):
 Content = str | int | float | None
 Attribute = str | int | float | bool | None
 
-_VOID = frozenset({"meta", "br", "col", "line", "path", "polyline", "rect", "circle"})
+_VOID = frozenset({"meta", "br", "col", "line", "path", "polyline", "rect", "circle", "input"})
 
 
 def tag(name: str, /, *content: Content, **attributes: Attribute) -> Markup:
     """`<name attributes>content</name>`; None and False are left out, `class_` becomes `class`, `aria_label` `aria-label`."""
     written = "".join(_attribute(key, value) for key, value in attributes.items())
     if name in _VOID and not content:
-        return Markup(f"<{name}{written}/>" if name not in {"meta", "br", "col"} else f"<{name}{written}>")
+        return Markup(f"<{name}{written}/>" if name not in {"meta", "br", "col", "input"} else f"<{name}{written}>")
     return Markup(f"<{name}{written}>{join(content)}</{name}>")
 
 

@@ -84,6 +84,27 @@ def view_of(runs: Sequence[DrawnRun], around: Surroundings) -> Json:
     return document
 
 
+def live_view(subnet: str, target: str, nodes: Sequence[str], around: Surroundings, seed: int = 0) -> Json:
+    """The document about a subnet whose receipts are yet to come; a page appends them."""
+    edges = _edges(Propagation(nodes), around)
+    pairs = edges[:: max(1, -(-len(edges) // LINKS_DRAWN_MAX))]
+    curve: Json = {
+        "run": "", "label": "all that is shown", "subnet": clean(subnet), "points_ms": [], "reach": None, "expected": 0,
+        **dict.fromkeys(("p50", "p95", "p99", "max")),
+    }  # fmt: skip
+    return {
+        "schema": SCHEMA, "run": "", "subnet": clean(subnet), "target": target, "seed": seed,
+        "latency": {"curves": [curve], "limits": []},
+        "nodes": {"name": [clean(node) for node in nodes], **_groups(nodes), "adversaries": []},
+        "layouts": _layouts(nodes, edges, around, seed),
+        "links": {
+            "pairs": [end for edge in pairs for end in edge], "known": bool(around.links or around.full),
+            "total": _link_count(Propagation(nodes), edges, around),
+        },
+        "artifacts": {"id": [], "name": [], "publisher": [], "size": [], "at_us": [], "total": 0}, "events": [],
+    }  # fmt: skip
+
+
 def encoded(document: Json) -> str:
     """The document as JSON text that no HTML around it can misread."""
     text = msgspec.json.encode(document).decode()

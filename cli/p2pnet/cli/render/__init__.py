@@ -15,6 +15,7 @@ from p2pnet.cli.documents import (
     Installation,
     JsonSchema,
     KeptRuns,
+    LivePage,
     LogLines,
     Objects,
     Pings,
@@ -144,7 +145,7 @@ def _table(
     )
     drawing = _drawing(document, width, now, ascii_only=ascii_only, height=height)
     with console.capture() as capture:
-        console.print(drawing, soft_wrap=isinstance(document, LogLines | RunTicket | Fetched))
+        console.print(drawing, soft_wrap=isinstance(document, LogLines | RunTicket | LivePage | Fetched))
     lines = [line.rstrip() for line in capture.get().splitlines()]
     text = "\n".join(lines).rstrip()
     if ascii_only:
@@ -238,13 +239,15 @@ def _draw_list(document: SubnetList | Pings | KeptRuns | Faults, width: int, now
 
 
 def _draw_small(
-    document: RunTicket | Fetched | WithdrawnArtifact | Removal | LogLines | Examination | Installation,
+    document: RunTicket | LivePage | Fetched | WithdrawnArtifact | Removal | LogLines | Examination | Installation,
 ) -> Any:
     from p2pnet.cli.render import brief
 
     match document:
         case RunTicket():
             return brief.draw_ticket(document)
+        case LivePage():
+            return brief.draw_live_page(document)
         case Fetched():
             return brief.draw_fetched(document)
         case WithdrawnArtifact():

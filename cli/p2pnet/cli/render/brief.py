@@ -3,7 +3,16 @@
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from p2pnet.cli.documents import Examination, Fetched, Installation, LogLines, Removal, RunTicket, WithdrawnArtifact
+from p2pnet.cli.documents import (
+    Examination,
+    Fetched,
+    Installation,
+    LivePage,
+    LogLines,
+    Removal,
+    RunTicket,
+    WithdrawnArtifact,
+)
 from p2pnet.cli.render import text
 from p2pnet.cli.terminal import clean
 from p2pnet.model.log_lines import ABOUT_NODES, parts_of
@@ -16,6 +25,11 @@ CHECK_STYLE = {"ok": "green", "warning": "yellow", "failed": "bold red"}
 def draw_ticket(ticket: RunTicket) -> RenderableType:
     """The run id alone, ready for `$(...)`."""
     return Text(ticket.run)
+
+
+def draw_live_page(page: LivePage) -> RenderableType:
+    """The address alone."""
+    return Text(page.url)
 
 
 def draw_fetched(fetched: Fetched) -> RenderableType:

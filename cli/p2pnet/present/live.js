@@ -1,0 +1,125 @@
+// Feeds the rich page from the server's events, and sends what its buttons ask for. Everything that comes may come again.
+(() => {
+  "use strict";
+  const ARTIFACTS_MAX = 200; // of one page: then it begins again, and has the newest
+  const RETRY_MS = 3000;
+  const live = JSON.parse(document.getElementById("live-data").textContent);
+  const state = document.getElementById("live-state");
+  const said = document.getElementById("live-said");
+  const lines = document.getElementById("live-lines");
+  const answer = document.getElementById("live-answer");
+  const numbers = new Map();
+  let waiting = [];
+  let shown = "";
+
+  const page = () => globalThis.p2pnetPage;
+
+  function say(badge, kind, text) {
+    state.textContent = badge;
+    state.className = `badge is-${kind}`;
+    said.textContent = text;
+    document.documentElement.dataset.live = badge;
+  }
+
+  function take(told) {
+    const { model } = page();
+    if (!numbers.has(told.id)) {
+      if (numbers.size >= ARTIFACTS_MAX) return location.reload();
+      numbers.set(told.id, model.announce({ id: told.id, publisher: told.publisher, at_us: told.at_us, size: told.size }));
+    }
+    if (told.node.length) model.append({ artifact: numbers.get(told.id), node: told.node, after_us: told.after_us, hop: told.hop, from: told.from });
+  }
+
+  function receipts(list) {
+    if (!page()) waiting.push(...list); // the drawings are still being made
+    else list.forEach(take);
+    document.documentElement.dataset.artifacts = numbers.size;
+  }
+
+  function status(now) {
+    const { nodes, links } = now;
+    say("live", "pass", `${nodes.connected} of ${nodes.desired} nodes connected, ${links.up} of ${links.expected} links up.`);
+    lines.replaceChildren(...now.lines.map((text) => Object.assign(document.createElement("li"), { textContent: text })));
+    const select = document.querySelector("form[data-verb=heal] select");
+    const names = now.faults.join("\n");
+    if (names !== shown) {
+      const chosen = select.value;
+      select.replaceChildren(...now.faults.map((name) => new Option(name, name, false, name === chosen)));
+      shown = names;
+    }
+    for (const form of document.forms) write(form);
+  }
+
+  function quoted(word) {
+    return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'"'"'`)}'`;
+  }
+
+  /** What is typed for the same, without the options that are left empty. */
+  function words(verb, fields) {
+    const options = (pairs) => pairs.flatMap(([option, key]) => (fields[key] ? [option, fields[key]] : []));
+    if (verb === "inject") return ["inject", live.name, ...options([["--size", "size"], ["--count", "count"], ["--rate", "rate"]]), "--no-wait"];
+    if (verb === "heal") return ["fault", live.name, "clear", fields.fault ?? ""];
+    return ["fault", live.name, "add", fields.kind, ...(fields.value ? [fields.value] : []), ...options([["--node", "node"], ["--for", "lasting"]])];
+  }
+
+  function fieldsOf(form) {
+    return Object.fromEntries([...new FormData(form)].map(([key, text]) => [key, text.trim()]));
+  }
+
+  function write(form) {
+    const { verb } = form.dataset;
+    const fields = fieldsOf(form);
+    const none = verb === "heal" && !fields.fault;
+    form.querySelector("button").disabled = none || form.dataset.busy === "yes";
+    form.querySelector(".command").textContent = none ? "nothing is broken" : `${live.program} ${words(verb, fields).map(quoted).join(" ")}${live.typed}`;
+  }
+
+  async function send(form) {
+    form.dataset.busy = "yes";
+    write(form);
+    answer.textContent = "asked ...";
+    try {
+      const body = JSON.stringify({ verb: form.dataset.verb, ...fieldsOf(form) });
+      const came = await fetch("/orders", { method: "POST", headers: { "Content-Type": "application/json" }, body });
+      const { command = "", text = came.statusText } = await came.json();
+      answer.textContent = command ? `${command}: ${text}` : text;
+      answer.dataset.ok = came.ok ? "yes" : "no";
+    } catch {
+      answer.textContent = `${live.program} ui does not answer`;
+      answer.dataset.ok = "no";
+    }
+    form.dataset.busy = "no";
+    write(form);
+  }
+
+  function listen() {
+    const source = new EventSource("/events");
+    const on = (name, take) => source.addEventListener(name, (event) => take(JSON.parse(event.data)));
+    on("generation", (generation) => generation === live.generation || location.reload());
+    on("receipts", receipts);
+    on("status", status);
+    on("lost", (why) => say("lost", "fail", `The lab does not answer: ${why}. This page goes on when it is back.`));
+    source.addEventListener("error", () => {
+      say("cut off", "invalid", `${live.program} ui does not answer; this page tries again.`);
+      if (source.readyState === EventSource.CLOSED) setTimeout(listen, RETRY_MS); // refused: it gives up by itself then
+    });
+  }
+
+  for (const form of document.forms) {
+    write(form);
+    form.addEventListener("input", () => write(form));
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      send(form);
+    });
+  }
+  const ready = new MutationObserver(() => {
+    if (!page()) return;
+    ready.disconnect();
+    const list = waiting;
+    waiting = [];
+    receipts(list);
+  });
+  ready.observe(document.documentElement, { attributes: true, attributeFilter: ["data-ready"] });
+  listen();
+})();
