@@ -68,7 +68,7 @@ lint: $(DEV)  ## style, types, floors, scripts and workflows
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/shellcheck -x $$(git ls-files '*.sh' .ci/run tests/cluster/stand_in/docker)
+	$(BIN)/shellcheck -x $$(git ls-files '*.sh' .ci/run tests/cluster/stand_in/docker tests/cluster/kind_node/entrypoint tests/cluster/kind_node/runtime)
 	bash tests/lint_workflows.sh
 
 format: $(DEV)  ## put the code into its form

@@ -34,7 +34,15 @@ def test_hadolint_finds_nothing(file: str) -> None:
 
 def test_shellcheck_finds_nothing_in_any_script() -> None:
     listed = subprocess.run(
-        ["git", "ls-files", "*.sh", ".ci/run", "tests/cluster/stand_in/docker"],
+        [
+            "git",
+            "ls-files",
+            "*.sh",
+            ".ci/run",
+            "tests/cluster/stand_in/docker",
+            "tests/cluster/kind_node/entrypoint",
+            "tests/cluster/kind_node/runtime",
+        ],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -163,17 +163,42 @@ def test_the_first_up_makes_cluster_images_and_operator(up, machine: Machine, ku
     assert target.presence("demo") == "up"
 
 
+def test_a_cluster_is_made_by_a_configuration_of_kinds_own(up, machine: Machine, monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("P2PNET_KIND_CONFIG", str(tmp_path / "kind.yaml"))
+    up()
+    assert machine.ran[0] == "kind create cluster --name p2pnet --wait 120s --kubeconfig FILE --config FILE"
+
+
 def test_the_repository_of_a_checkout_is_the_one_with_the_dockerfile() -> None:
     assert (REPOSITORY / "Dockerfile").is_file() == (REPOSITORY / "charts").is_dir()
     assert (REPOSITORY / "cli" / "p2pnet" / "cli").is_dir(), "these tests run in a checkout"
 
 
-def test_a_second_up_loads_nothing_and_starts_no_operator_anew(up, machine: Machine, kube: FakeKube, repo) -> None:
+def test_a_second_up_builds_and_loads_nothing_and_starts_no_operator_anew(up, machine: Machine, kube: FakeKube) -> None:
     up()
     was = kube.operator
     up(default_subnet("two", 3))
-    assert [line for line in machine.ran if line.startswith("kind ")] == []
+    assert machine.ran == []
     assert kube.operator == was
+
+
+def test_images_are_built_again_when_a_file_of_theirs_changed_or_they_are_gone(
+    up, machine: Machine, repo: Path
+) -> None:
+    up()
+    up(default_subnet("two", 3))
+    assert machine.ran == []
+    (repo / "cli").mkdir()
+    (repo / "cli" / "new.py").write_text("new")
+    up(default_subnet("three", 3))
+    assert [line.split()[1] for line in machine.ran] == ["build", "build"]
+    del machine.here[NODE]
+    up(default_subnet("four", 3))
+    assert machine.ran == [f"docker build --target node --tag {NODE} {repo}"]
+    (repo / "docs").mkdir()
+    (repo / "docs" / "page.md").write_text("not in any image")
+    up(default_subnet("five", 3))
+    assert machine.ran == []
 
 
 def test_an_image_that_changed_is_loaded_and_the_operator_started_with_it(up, machine: Machine, kube: FakeKube) -> None:

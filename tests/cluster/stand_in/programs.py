@@ -122,6 +122,12 @@ def load_archive(words: list[str]) -> None:
     load(Path(words[-1]))
 
 
+def export_logs(words: list[str]) -> None:
+    folder = Path(words[0])
+    folder.mkdir(parents=True)
+    (folder / "kind-version.txt").write_text(f"logs of {there(words[words.index('--name') + 1])}")
+
+
 def place(name: str) -> Path:
     return FOLDER / f"{name}.cluster"
 
@@ -174,14 +180,17 @@ def build(words: list[str]) -> None:
     given = options(words, "--target", "--tag")
     trust = ["--volume", f"{CERTIFICATES}:{CERTIFICATES}:ro", "--build-arg", f"PIP_CERT={CERTIFICATES}"]
     more = trust if CERTIFICATES.exists() else []
-    if (label := FOLDER / "label").exists():  # another image of the same files
-        more += ["--label", f"test={label.read_text()}"]
     run("bash", str(SCRIPT), "base")
     run(
-        "buildah", "bud", "-q", "--layers", *more, "--build-arg",
-        "BASE_IMAGE=localhost/p2pnet-base:bookworm", "--target", given["--target"], "-t", full_name(given["--tag"]),
-        "-f", f"{words[-1]}/Dockerfile", words[-1],
+        "buildah", "bud", "-q", "--layers", *more, "--build-arg", "BASE_IMAGE=localhost/p2pnet-base:bookworm",
+        "--target", given["--target"], "-t", full_name(given["--tag"]), "-f", f"{words[-1]}/Dockerfile", words[-1],
     )  # fmt: skip
+    label = FOLDER / "label"
+    # Another image of the same files: what labels alone change, buildah would take from its cache.
+    if label.exists() and given["--target"] == "operator":
+        container = run("buildah", "from", "--pull-never", full_name(given["--tag"])).strip()
+        run("buildah", "config", "--label", f"test={label.read_text()}", container)
+        run("buildah", "commit", "-q", "--rm", "--timestamp", "0", container, full_name(given["--tag"]))
 
 
 def save_images(words: list[str]) -> None:
@@ -265,7 +274,7 @@ def fail(text: str) -> NoReturn:
 
 KIND: dict[str, Callable[[list[str]], None]] = {
     "get clusters": get_clusters, "get nodes": get_nodes, "get kubeconfig": get_kubeconfig, "create cluster": create,
-    "delete cluster": delete, "load docker-image": load_image, "load image-archive": load_archive,
+    "delete cluster": delete, "load docker-image": load_image, "export logs": export_logs, "load image-archive": load_archive,
 }  # fmt: skip
 ENGINE: dict[str, Callable[[list[str]], None]] = {
     "image inspect": inspect, "build": build, "save": save_images, "exec": execute,

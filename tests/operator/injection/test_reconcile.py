@@ -1,5 +1,6 @@
 """An Injection makes one run, whatever happens on the way, and its status says how it went."""
 
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -327,6 +328,9 @@ async def test_one_runs_at_a_time_by_age_and_the_others_say_for_whom_they_wait()
     assert world.condition("Finished", "a") == ("False", "Queued")
     assert world.said("a") == "waits for Injection c"
     assert world.said("b") == "waits for Injections c, a"
+    asked, reads = len(world.lab.asked), world.api.reads
+    await world.reconcile("b")
+    assert (len(world.lab.asked), world.api.reads - reads) == (asked, 3), "a look of one that waits costs little"
     world.lab.end(world.status("c")["run"])
     await world.reconcile("c")
     assert Key(INJECTION, NAMESPACE, "a") in world.woken, "whoever waits is looked at at once"
@@ -334,6 +338,25 @@ async def test_one_runs_at_a_time_by_age_and_the_others_say_for_whom_they_wait()
         await world.reconcile(name)
     assert [world.status(name)["state"] for name in ("c", "a", "b")] == ["Propagated", "Running", "Waiting"]
     assert len(world.lab.started) == 2
+
+
+async def test_looked_at_at_the_same_time_only_one_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = await InjectionWorld.ready()
+    names = [f"n{number}" for number in range(5)]
+    find = world.api.find
+
+    async def slowly(kind: ResourceKind, namespace: str = "", selector: str = "") -> list[Object]:
+        found = await find(kind, namespace, selector)
+        await asyncio.sleep(0)
+        return found
+
+    monkeypatch.setattr(world.api, "find", slowly)
+    for name in reversed(names):
+        world.apply(name)  # of the same second: by name
+    for _ in range(2):
+        await asyncio.gather(*(world.reconcile(name) for name in names))
+    assert [world.status(name)["state"] for name in names] == ["Running", *["Waiting"] * 4]
+    assert len(world.lab.started) == 1
 
 
 async def test_one_that_waits_for_files_holds_up_nobody() -> None:

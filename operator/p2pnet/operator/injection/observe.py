@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+from dataclasses import replace
 
 from p2pnet.model.errors import P2pnetError
 from p2pnet.model.text import some
@@ -45,17 +46,16 @@ class InjectionObserver:
         self._labs = labs
 
     async def observe(self, context: InjectionContext) -> InjectionObserved:
-        """All but who is ahead. A lab is asked only where a run may be, or could begin."""
+        """Everything there is. A lab is asked only where a run may be, or could begin: many may wait for one."""
         subnet = await self._subnet(context)
         if subnet is None:
             return InjectionObserved()
         if context.is_started:
-            return InjectionObserved(subnet, await self._lab(context, subnet))
-        files = await self.files_problem(context)
-        lab = LabFacts()
-        if subnet.hindrance is None and files is None:
-            lab = await self._lab(context, subnet)
-        return InjectionObserved(subnet, lab, files)
+            return await self._with_lab(context, subnet, InjectionObserved())
+        files, ahead = await self.files_problem(context), await self.ahead(context)
+        observed = InjectionObserved(subnet, files=files, ahead=ahead)
+        may_begin = subnet.hindrance is None and files is None and not ahead
+        return await self._with_lab(context, subnet, observed) if may_begin else observed
 
     async def ahead(self, context: InjectionContext) -> tuple[str, ...]:
         """Injections of the same Subnet that come first."""
@@ -94,14 +94,17 @@ class InjectionObserver:
         found = await self._cluster.get(SUBNET, context.namespace, context.subnet)
         if found is None or meta(found).get("deletionTimestamp"):
             return None
-        hindrance = _hindrance(found)
-        if hindrance is not None and not context.is_started:
-            return SubnetFacts(uid_of(found), hindrance)
-        return SubnetFacts(
-            uid_of(found), hindrance, await self.address(context.namespace, context.subnet, uid_of(found))
-        )
+        return SubnetFacts(uid_of(found), _hindrance(found))
 
-    async def address(self, namespace: str, subnet: str, uid: str) -> tuple[str, str] | None:
+    async def _with_lab(
+        self, context: InjectionContext, subnet: SubnetFacts, observed: InjectionObserved
+    ) -> InjectionObserved:
+        """With the address of the lab, and what it answers."""
+        address = await self._address(context.namespace, context.subnet, subnet.uid)
+        lab = await self._lab(context, address)
+        return replace(observed, subnet=replace(subnet, address=address), lab=lab)
+
+    async def _address(self, namespace: str, subnet: str, uid: str) -> tuple[str, str] | None:
         """(`host:port`, token) of a Subnet's lab; None while it is not ready."""
         selector = f"{MANAGED_BY}={MANAGER},{SUBNET_LABEL}={subnet},{ROLE_LABEL}=lab"
         pods = await self._cluster.find(POD, namespace, selector)
@@ -110,18 +113,18 @@ class InjectionObserver:
         named = (one for one in secrets if owned_by(one, uid) and name_of(one) == f"{subnet}-lab-token")
         return address_in(pod, next(named, None))
 
-    async def _lab(self, context: InjectionContext, subnet: SubnetFacts) -> LabFacts:
-        if subnet.address is None:
+    async def _lab(self, context: InjectionContext, address: tuple[str, str] | None) -> LabFacts:
+        if address is None:
             return LabFacts(problem="the lab's pod is not ready")
         try:
             if not context.is_started:
-                return LabFacts(await self._labs.process(*subnet.address))
+                return LabFacts(await self._labs.process(*address))
             if context.run:
-                run = await self._labs.run(*subnet.address, context.run)
+                run = await self._labs.run(*address, context.run)
             else:
-                run = await self._labs.run_of(*subnet.address, context.uid)
+                run = await self._labs.run_of(*address, context.uid)
             # Only where there is no run does it matter which process has said so.
-            return LabFacts(run=run) if run else LabFacts(await self._labs.process(*subnet.address))
+            return LabFacts(run=run) if run else LabFacts(await self._labs.process(*address))
         except P2pnetError as error:
             return LabFacts(problem=str(error))
 

@@ -118,11 +118,10 @@ class InjectionReconciler:
 
     async def _go_on(self, key: Key, context: InjectionContext, observed: InjectionObserved) -> float | None:
         now, uid = self._now(), observed.subnet.uid if observed.subnet is not None else ""
-        if context.is_started or observed.subnet is None:
-            step = decide(context, observed, now)
-        else:
+        step = decide(context, observed, now)
+        if isinstance(step, BeginStep):
             async with self._turns:
-                observed.ahead = await self._observer.ahead(context)
+                observed.ahead = await self._observer.ahead(context)  # somebody may have begun since
                 step = decide(context, observed, now)
                 if isinstance(step, BeginStep):
                     begun = status.status_of(context, step, now, subnet_uid=uid)

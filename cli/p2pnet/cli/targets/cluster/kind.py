@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import fcntl
+import hashlib
+import json
 import os
 import time
 from collections.abc import AsyncIterator, Iterable
@@ -19,6 +21,7 @@ from p2pnet.cli.targets.target import Change, Presence, TargetProgress
 from p2pnet.lab_client.kube import Kube
 from p2pnet.model.errors import TargetError
 from p2pnet.store import State
+from p2pnet.store.files import write_atomic
 from p2pnet.subnet.spec import Subnet
 
 REPOSITORY = Path(__file__).parents[5]
@@ -26,6 +29,10 @@ STAGES = ("operator", "node")
 """Stages of the Dockerfile, in the order of `installation.images`."""
 LOCK_S = 3600.0  # for another command that makes the cluster, pulls images and builds them
 LOCK_POLL_S = 0.3
+BUILT = "kind-images.json"
+"""In the state directory: image -> digest of the files it was built of, and the id that it got."""
+CONTEXT = (".dockerignore", "Dockerfile", "LICENSE", "README.md", "cli", "node", "operator", "pyproject.toml")
+"""What the Dockerfile gets to see of a repository (.dockerignore)."""
 MANAGED_BY = "app.kubernetes.io/managed-by"
 
 
@@ -191,9 +198,21 @@ class KindTarget(ClusterTarget):
             progress.waiting(f"image {image}")
             tell = _after(f"image {image}", progress)
             if (self._source / "Dockerfile").is_file() and (self._source / "charts").is_dir():
-                await engine.build(image, stage=STAGES[own.index(image)], source=self._source, tell=tell)
+                await self._build(image, STAGES[own.index(image)], tell)
             elif await asyncio.to_thread(engine.image_id, image) is None and await self.cluster.lacks(image):
                 await engine.pull(image, tell)
+
+    async def _build(self, image: str, stage: str, tell: Tell) -> None:
+        """Build it, unless this machine has it of these very files: a builder takes seconds to find that out."""
+        engine, record = self.cluster.engine, self.state.root / BUILT
+        files = await asyncio.to_thread(digest_of, self._source)
+        made = _read_record(record)
+        key = f"{engine.program} {image}"
+        if made.get(key) == [files, await asyncio.to_thread(engine.image_id, image)]:
+            return
+        await engine.build(image, stage=stage, source=self._source, tell=tell)
+        made[key] = [files, await asyncio.to_thread(engine.image_id, image)]
+        write_atomic(record, json.dumps(made).encode())
 
     async def _load(self, images: Iterable[str], progress: TargetProgress) -> LoadedImages:
         progress.waiting("images")
@@ -237,6 +256,27 @@ class KindTarget(ClusterTarget):
         error = super()._not_installed()
         error.hint = f"p2pnet install --on kind --context {self.cluster.context}"
         return error
+
+
+def _read_record(file: Path) -> dict[str, Any]:
+    """What was built of what; nothing where it is not known."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def digest_of(source: Path) -> str:
+    """A digest of all files that images are built of, names and contents."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name in CONTEXT:
+        top = source / name
+        for file in sorted(top.rglob("*")) if top.is_dir() else [top]:
+            if file.is_file() and "__pycache__" not in file.parts:
+                content = file.read_bytes()
+                digest.update(f"{file.relative_to(source)}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()
 
 
 def images_of(subnet: Subnet) -> list[str]:

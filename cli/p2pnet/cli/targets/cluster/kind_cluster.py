@@ -25,6 +25,8 @@ from p2pnet.model.errors import TargetError
 DEFAULT_NAME = "p2pnet"
 NAME_VARIABLE = "KIND_CLUSTER_NAME"
 """kind's own variable for the name of a cluster."""
+CONFIG_VARIABLE = "P2PNET_KIND_CONFIG"
+"""A file of kind's own form with which a cluster is made: machines, node image, ports."""
 PREFIX = "kind-"
 """What kind puts before a cluster's name to call its context."""
 NAME = re.compile(r"[a-z0-9.-]{1,50}")
@@ -87,6 +89,8 @@ class KindCluster:
             # A kubeconfig of its own: kind would make it the user's current context.
             own = str(Path(folder) / "kubeconfig")
             words = ["kind", "create", "cluster", "--name", self.name, "--wait", SETTLE, "--kubeconfig", own]
+            if config := os.environ.get(CONFIG_VARIABLE):
+                words += ["--config", config]
             try:
                 await self._runner.run(words, _after(f"kind cluster {self.name}", progress), timeout_s=CREATE_S)
             except BaseException as error:
