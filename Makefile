@@ -33,8 +33,8 @@ $(DEV): $(RUNTIME)
 	@touch $@
 
 # The same lock and sources give the same bytes; tests/present/test_vendor.py compares.
-page:  ## build the scripts of the rich HTML page from web/ (needs node and npm)
-	cd web && npm ci --ignore-scripts && npm run build
+page:  ## build the scripts of the rich HTML page from cli/page (needs node and npm)
+	cd cli/page && npm ci --ignore-scripts && npm run build
 
 demo: $(RUNTIME)  ## ten nodes, real files, the report, a hop tree, and down again
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/demo.sh

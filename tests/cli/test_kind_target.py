@@ -12,6 +12,8 @@ import yaml
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.cli.fake_kube import FakeKube, deployment
 
+from p2pnet.cli.cluster_checks import examine
+from p2pnet.cli.documents import Examination
 from p2pnet.cli.progress import NoProgress
 from p2pnet.cli.targets.cluster import installation
 from p2pnet.cli.targets.cluster.containers import ProgramFailedError, ShellRunner, choose_program, full_name
@@ -320,6 +322,15 @@ def test_a_context_that_no_kind_cluster_has_is_a_wrong_command_line(state: State
     with pytest.raises(TargetError, match=said) as caught:
         KindTarget(state, runner=Machine(), context=context)
     assert caught.value.exit_code == 2
+
+
+def test_what_tells_to_install_names_this_very_cluster(machine: Machine, kube: FakeKube, state: State) -> None:
+    machine.clusters.append("one")
+    target = KindTarget(state, runner=machine, context="kind-one")
+    examined = asyncio.run(examine(target)).document
+    assert isinstance(examined, Examination)
+    steps = {check.name: check.next_step for check in examined.checks}
+    assert steps["Subnet definition"] == steps["operator"] == "p2pnet install --on kind --context kind-one"
 
 
 # --- the user's kubeconfig ---

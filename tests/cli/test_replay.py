@@ -1,8 +1,13 @@
 """`replay`: what was recorded happens again in the simulator, and what does not is said."""
 
 import gzip
+import hashlib
+import io
 import json
+import os
+import random
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +21,8 @@ from p2pnet.model.events import Collected, EventKind
 from p2pnet.model.jobs import FaultTime, Payload, RunFile, RunRequest
 from p2pnet.model.report import FaultStatus
 from p2pnet.store import State, archive
+from p2pnet.store.bundle_format import BundledContent, write_bundle
+from p2pnet.store.bundles import open_bundle
 
 Call = Callable[..., Any]
 NETWORK = {"default": {"latency": "40ms", "jitter": "10ms", "loss": "1%"}}
@@ -270,3 +277,113 @@ def test_a_client_of_its_own_is_imported_only_when_the_bundle_is_trusted(
     assert (refused.code, "--trust-clients" in refused.err) == (2, True)
     found = replayed(p2pnet, bundle, "--trust-clients")
     assert found["digest"]["same"]
+
+
+STRANGE: tuple[Any, ...] = (
+    None,
+    True,
+    -1,
+    0,
+    7,
+    10**30,
+    -(10**30),
+    1e300,
+    -0.5,
+    "",
+    "x",
+    "\x1b[2J",
+    "node-99",
+    "1e9s",
+    [],
+    {},
+    [[]],
+    [{}],
+    {"x": 1},
+    ["node-1"],
+)
+
+
+def leaves(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The paths of everything in a JSON value."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(one for key, inner in items for one in leaves(inner, (*path, key)))]
+
+
+def repacked(bundle: str, name: str, data: bytes) -> None:
+    """The same bundle with another file in the place of one, whole by its manifest."""
+    opened = open_bundle(Path(bundle))
+    (opened.state.root / name).write_bytes(data)
+    files = {one.name: (opened.state.root / one.name).read_bytes() for one in opened.manifest.files}
+    entries = [
+        msgspec.structs.replace(one, size=len(files[one.name]), sha256=hashlib.sha256(files[one.name]).hexdigest())
+        for one in opened.manifest.files
+    ]
+    with Path("changed.tar.gz").open("wb") as out:
+        contents = [BundledContent(one, partial(io.BytesIO, files[one.name])) for one in entries]
+        write_bundle(out, msgspec.structs.replace(opened.manifest, files=entries), contents)
+    opened.close()
+
+
+@pytest.fixture
+def bundles(p2pnet: Call, state: State) -> dict[str, list[str]]:
+    """A bundle of each kind, and its documents."""
+    live_run(
+        state, faults=[FaultTime({"name": "k", "from": "node-4", "kill": True, "for": "1s"}, 0.2, 1.2)], missed=set()
+    )
+    p2pnet("collect", "-O", "live.tar.gz")
+    simulated = json.loads(p2pnet("sim", "-f", subnet(faults=[CUT]), "--size", "1KiB", "-o", "json").out)["run"]
+    p2pnet("collect", simulated, "-O", "sim.tar.gz")
+    steps = [{"name": "a", "inject": {"size": "1KiB"}}, {"expect": ["a.p95 <= 1s"]}]
+    p2pnet("run", write("story.yaml", "Scenario", subnet={"nodes": 3}, steps=steps), "--on", "sim")
+    p2pnet("collect", "demo/a", "-O", "story.tar.gz")
+    found = {}
+    for name in ("live", "sim", "story"):
+        opened = open_bundle(Path(f"{name}.tar.gz"))
+        documents = [
+            one.name
+            for one in opened.manifest.files
+            if one.name.endswith(("run.json", "summary.json", "scenario.json"))
+        ]
+        found[f"{name}.tar.gz"] = documents
+        opened.close()
+    return found
+
+
+@pytest.mark.timeout(240)
+def test_whatever_stands_in_a_bundle_it_is_read_or_refused(p2pnet: Call, bundles: dict[str, list[str]]) -> None:
+    """Changes of one value each, in documents that are whole otherwise."""
+    chance = random.Random(int(os.environ.get("P2PNET_FUZZ_SEED", "7")))
+    for number in range(200):
+        bundle = chance.choice(list(bundles))
+        name = chance.choice(bundles[bundle])
+        opened = open_bundle(Path(bundle))
+        value = json.loads(opened.document(name) or b"")
+        opened.close()
+        *way, last = chance.choice([path for path in leaves(value) if path])
+        node = value
+        for key in way:
+            node = node[key]
+        node[last] = strange = chance.choice(STRANGE)
+        repacked(bundle, name, json.dumps(value).encode())
+        verb = chance.choice(("replay", "replay", "report", "trace"))
+        ended = p2pnet(verb, "changed.tar.gz", "-o", chance.choice(("json", "table")))
+        assert ended.code in (0, 1, 2, 5), (number, verb, bundle, name, way, last, strange, ended.err)
+        assert "\x1b" not in ended.err
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"bytes": 10**15}, {"bytes": -1}, {"node": "nobody"}, {"t_ns": 10**30}, {"t_ns": -(10**18)}, {"artifact": "zz"},
+     {"hop": -5}],
+    ids=str,
+)  # fmt: skip
+def test_whatever_stands_in_its_events_it_is_replayed_or_refused(
+    p2pnet: Call, bundles: dict[str, list[str]], change: dict[str, Any]
+) -> None:
+    opened = open_bundle(Path("live.tar.gz"))
+    [name] = [one.name for one in opened.manifest.files if one.name.endswith("events.ndjson.gz")]
+    lines = [json.loads(line) | change for line in gzip.decompress(opened.document(name) or b"").splitlines()]
+    opened.close()
+    repacked("live.tar.gz", name, gzip.compress(b"".join(json.dumps(line).encode() + b"\n" for line in lines)))
+    ended = p2pnet("replay", "changed.tar.gz")
+    assert ended.code in (0, 1, 2, 5), ended.err

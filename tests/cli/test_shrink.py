@@ -1,6 +1,10 @@
 """`run --shrink`: a failing scenario becomes a small one that fails by the same expectation, for the same reason."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -144,3 +148,20 @@ def test_a_failure_in_the_simulator_offers_to_be_shrunk(p2pnet: Call) -> None:
     assert "small" in drawn.out
     assert "MISS after: reach == 100%" in drawn.out
     assert "block: true" in drawn.out
+
+
+@pytest.mark.timeout(180)
+def test_ctrl_c_keeps_the_smallest_so_far(state: Any, tmp_path: Path) -> None:
+    load = {"name": "after", "inject": {"size": "32KiB", "count": 40, "rate": "20/s", "within": "5s"}}
+    story = write(*({**BEFORE, "name": f"before-{at}"} for at in range(6)), OUT, load, nodes=24)
+    words = [sys.executable, "-m", "p2pnet.cli", "run", story, "--on", "sim", "--shrink", "small", "-o", "json"]
+    environ = {**os.environ, "P2PNET_STATE": str(state.root)}
+    with subprocess.Popen(words, env=environ, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        assert any("shrinking while" in line for line in process.stderr)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    found = json.loads(out)
+    assert found["state"] == "cancelled"
+    assert sorted(path.name for path in Path("small").iterdir()) == ["scenario.yaml", "subnet.yaml"]

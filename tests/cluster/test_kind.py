@@ -49,7 +49,7 @@ class Desk:
             "P2PNET_TEST_PYTHON": sys.executable,
             "CLUSTER_NAME": cluster.name,
         }
-        for name in ("KIND_CLUSTER_NAME", "KIND_EXPERIMENTAL_PROVIDER"):
+        for name in ("KIND_CLUSTER_NAME", "KIND_EXPERIMENTAL_PROVIDER", "P2PNET_KIND_CONFIG"):
             self.environment.pop(name, None)
 
     def p2pnet(self, *words: str, **variables: str) -> list[str]:

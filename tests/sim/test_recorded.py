@@ -54,6 +54,11 @@ def test_a_process_that_was_killed_dies_again_and_comes_back():
     assert len(starts) == 2
 
 
+def test_a_record_that_published_nothing_is_invalid_and_over_at_once():
+    report = simulate_recorded(default_subnet("demo", 3), LOAD, Recording([], []), seed=1).report
+    assert (report.verdict, report.artifacts) == ("invalid", 0)
+
+
 def test_a_fault_of_a_node_that_is_not_there_is_refused_and_a_run_is_told_to_stop():
     strange = FaultTime({"name": "x", "from": "node-9", "block": True}, 0.0, None)
     with pytest.raises(SpecError):

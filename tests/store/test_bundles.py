@@ -196,12 +196,24 @@ def test_a_bundle_of_a_newer_p2pnet_says_so_and_a_foreign_file_too(tmp_path):
         ({f"runs/{RUN}/run.json": b"[" * 100_000}, "is no JSON"),
         ({f"runs/{RUN}/run.json": archive.pretty(msgspec.structs.replace(run_file(), run="r-1"))}, "of another run"),
         (whole(**{f"runs/{RUN}/summary.json": b"[]"}), "is not that of a run"),
+        ({f"runs/{RUN}/run.json": archive.pretty(run_file(artifacts=["$(reboot)"]))}, "an artifact's id is none"),
+        (
+            {f"runs/{RUN}/run.json": archive.pretty(msgspec.structs.replace(run_file(), subnet="other"))},
+            "of another run",
+        ),
     ],
-    ids=["none", "empty", "half", "deep", "another", "summary"],
+    ids=["none", "empty", "half", "deep", "another", "summary", "id", "subnet"],
 )
 def test_a_bundle_whose_run_cannot_be_read_is_refused(files, what, tmp_path):
     with pytest.raises(BundleError, match=what):
         open_bundle(put(tmp_path / "b", bundle_of(files)))
+
+
+def test_a_subnet_that_has_no_name_is_refused_before_it_stands_in_a_command(tmp_path):
+    files = {f"runs/{RUN}/run.json": archive.pretty(msgspec.structs.replace(run_file(), subnet="x; reboot"))}
+    bad = msgspec.structs.replace(manifest_of(files), subnet="x; reboot")
+    with pytest.raises(BundleError, match="its runs are of"):
+        open_bundle(put(tmp_path / "b", bundle_of(files, bad)))
 
 
 def test_an_opened_bundle_is_a_state_directory_and_leaves_nothing(tmp_path):

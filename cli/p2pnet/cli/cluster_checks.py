@@ -67,10 +67,10 @@ def _examine(target: ClusterTarget) -> Iterator[Check]:
     yield reached
     if reached.result == "failed":
         return
-    definition = _guarded("Subnet definition", lambda: _definition(kube))
+    definition = _guarded("Subnet definition", lambda: _definition(target))
     yield definition
     yield _guarded("rights", lambda: _rights(kube))
-    yield _guarded("operator", lambda: _operator(kube))
+    yield _guarded("operator", lambda: _operator(target))
     if definition.result != "failed":
         yield _guarded("labs' tokens", lambda: _tokens(target))
 
@@ -89,14 +89,15 @@ def _server(kube: Kube) -> tuple[str, str, str]:
     return "ok", f"{kube.server}, {version}", ""
 
 
-def _definition(kube: Kube) -> tuple[str, str, str]:
+def _definition(target: ClusterTarget) -> tuple[str, str, str]:
+    kube = target.kube
     if installation.is_installed(kube):
         missing = installation.unknown_kinds(kube)
         if not missing:
             return "ok", "p2pnet.io/v1alpha1 is served", ""
         found = f"the cluster knows no {missing[0]}s: what is installed is of an older version"
-        return "warning", found, f"p2pnet install --context {kube.context}"
-    return "failed", "the cluster knows no Subnets", f"p2pnet install --context {kube.context}"
+        return "warning", found, target.install_command
+    return "failed", "the cluster knows no Subnets", target.install_command
 
 
 def _rights(kube: Kube) -> tuple[str, str, str]:
@@ -119,7 +120,8 @@ def _may(kube: Kube, right: Permission) -> bool:
     return bool((kube.ask("POST", REVIEW, body=review).get("status") or {}).get("allowed"))
 
 
-def _operator(kube: Kube) -> tuple[str, str, str]:
+def _operator(target: ClusterTarget) -> tuple[str, str, str]:
+    kube = target.kube
     next_step = f"kubectl get pods -A -l {OPERATOR_LABELS}"
     try:
         found = kube.find(DEPLOYMENTS, OPERATOR_LABELS)
@@ -129,7 +131,7 @@ def _operator(kube: Kube) -> tuple[str, str, str]:
             raise
         return "warning", "you may not look at it", f"ask who may: {next_step}"
     if not found:
-        return "failed", "there is none", f"p2pnet install --context {kube.context}"
+        return "failed", "there is none", target.install_command
     one = found[0]
     name = f"Deployment {one['metadata']['namespace']}/{name_of(one)}"
     image = one["spec"]["template"]["spec"]["containers"][0].get("image", "")

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import msgspec
 from p2pnet.broadcast.loading import OURS
 from p2pnet.cli.capacity import this_machine, too_much_to_simulate
 from p2pnet.cli.outcome import CommandError
-from p2pnet.cli.replay_limits import live_limits, simulated_limits
+from p2pnet.cli.replay_record import UNKNOWN_BYTES, RecordedRun, read_recorded
 from p2pnet.cli.run_receipts import receipt_rows
 from p2pnet.cli.scenario_progress import ScenarioProgress
 from p2pnet.cli.session import Session
@@ -20,14 +19,12 @@ from p2pnet.cli.simulating import simulated
 from p2pnet.cli.spec_file import supported
 from p2pnet.cli.stages.simulated import RecordedLoad, SimulatedStage
 from p2pnet.measure import replay as beside
-from p2pnet.measure.injection import Planned
 from p2pnet.model.errors import SpecError
-from p2pnet.model.events import EventKind
-from p2pnet.model.jobs import FaultTime, Payload, RunFile
+from p2pnet.model.jobs import FaultTime, RunFile
 from p2pnet.model.replay import Replay, ReplayedExpectation, ReplayedRun
 from p2pnet.model.report import Report, Verdict
 from p2pnet.model.scenario_run import ScenarioRecord, ScenarioRun
-from p2pnet.model.units import format_duration
+from p2pnet.model.units import format_duration, format_size
 from p2pnet.scenario.document import checked_plan, read_scenario
 from p2pnet.scenario.plan import ScenarioPlan
 from p2pnet.scenario.runner import ScenarioRunner
@@ -39,34 +36,11 @@ from p2pnet.store import State, archive
 from p2pnet.store.bundle_format import BundleError
 from p2pnet.store.bundles import OpenedBundle
 from p2pnet.store.scenario_records import runs_of_record
-from p2pnet.store.simulated import published_indexes, published_payload
+from p2pnet.store.simulated import published_indexes
 from p2pnet.subnet.document import load_subnet, nodes_max_of, to_document
 from p2pnet.subnet.faults import read_fault, victims
 from p2pnet.subnet.members import edge_count
 from p2pnet.subnet.spec import Subnet
-
-UNKNOWN_BYTES = 64 << 10  # of a published file whose size nothing tells
-
-
-@dataclass(slots=True)
-class _Record:
-    """One recorded run, and what of it can be done again."""
-
-    run: RunFile
-    report: Report | None
-    state: State
-    planned: list[Planned] = field(default_factory=list)
-    """What a live run published when, by time."""
-    artifacts: dict[int, tuple[str, str]] = field(default_factory=dict)
-    """Id and name of each artifact by its index in the replay."""
-    payloads: list[tuple[str, bytes | int]] = field(default_factory=list)
-    limits: list[str] = field(default_factory=list)
-    """What cannot be had again of it, a sentence each."""
-
-    @property
-    def simulated(self) -> bool:
-        """Whether the simulator made it."""
-        return self.run.target == TARGET
 
 
 async def replay_bundle(
@@ -88,11 +62,23 @@ async def replay_bundle(
 # --- a run by itself ---
 
 
+def _check_memory(records: Sequence[RecordedRun], opened: OpenedBundle) -> None:
+    """CommandError (exit 2) for artifacts that this machine has no memory for: a world holds each of them once."""
+    total = max((one.published_bytes for one in records), default=0)
+    free = this_machine().memory_bytes
+    if free is not None and total > free:
+        raise CommandError(
+            f"it published {format_size(total)}, and this machine has {format_size(free)} of memory left",
+            where=str(opened.path), next_step="replay it on a larger machine",
+        )  # fmt: skip
+
+
 async def _replay_run(
     opened: OpenedBundle, state: State, session: Session, *, trust_clients: bool
 ) -> tuple[Replay, bool]:
-    record = _read(opened.state, opened.manifest.runs[0])
+    record = read_recorded(opened.state, opened.manifest.runs[0])
     run = record.run
+    _check_memory([record], opened)
     subnet, ignored = _subnet(run.spec, trust_clients=trust_clients)
     replay = Replay(
         bundle=str(opened.path), subnet=run.subnet, target=run.target, version=run.version, seed=run.seed,
@@ -173,7 +159,8 @@ async def _replay_scenario(
 ) -> tuple[Replay, bool]:
     result = record.result
     steps = {step: run for step, run in runs_of_record(record).items() if run in opened.manifest.runs}
-    records = {step: _read(opened.state, run) for step, run in steps.items()}
+    records = {step: read_recorded(opened.state, run) for step, run in steps.items()}
+    _check_memory(list(records.values()), opened)
     live = result.target != TARGET
     subnet, limits = _subnet(record.subnet, trust_clients=trust_clients)
     plan = _plan(record, subnet)
@@ -214,11 +201,11 @@ def _plan(record: ScenarioRecord, subnet: Subnet) -> ScenarioPlan:
         raise BundleError(f"its scenario is wrong: {error}") from None
 
 
-def _load_of(record: _Record) -> RecordedLoad:
+def _load_of(record: RecordedRun) -> RecordedLoad:
     return RecordedLoad(record.payloads, None if record.simulated else record.planned)
 
 
-def _without_runs(plan: ScenarioPlan, records: Mapping[str, _Record]) -> dict[str, RecordedLoad]:
+def _without_runs(plan: ScenarioPlan, records: Mapping[str, RecordedRun]) -> dict[str, RecordedLoad]:
     """Steps that publish files and of which no run was recorded: the files are not here."""
     asks = [step.run for step in plan.all() if step.run is not None and step.run.files]
     return {
@@ -244,69 +231,7 @@ def _expectations(recorded: ScenarioRun, again: ScenarioRun) -> list[ReplayedExp
     return found
 
 
-# --- the record ---
-
-
-def _read(state: State, run_id: str) -> _Record:
-    """A recorded run, from a bundle that was checked."""
-    run, report = archive.read_run(state, run_id)
-    record = _Record(run, report, state)
-    if record.simulated:
-        indexes = published_indexes(state, run)
-        names = dict(zip(run.artifacts, run.names, strict=False))
-        record.artifacts = {
-            indexes.get(artifact, number): (artifact, names.get(artifact, ""))
-            for number, artifact in enumerate(run.artifacts)
-        }
-        record.payloads, missing = _kept_payloads(state, run)
-        record.limits = simulated_limits(run, missing)
-        return record
-    record.planned, record.artifacts = _publications(state, run)
-    sizes = {one.name: one.size for one in record.planned}
-    record.payloads = [(one.name, one.size or sizes.get(one.name, 1)) for one in run.request.payloads]
-    record.limits = live_limits(state, run, report, unpublished=len(run.artifacts) - len(record.artifacts))
-    return record
-
-
-def _kept_payloads(state: State, run: RunFile) -> tuple[list[tuple[str, bytes | int]], list[str]]:
-    """What a simulated run published, and the names of files that the bundle has not: other bytes stand for them."""
-    payloads: list[tuple[str, bytes | int]] = []
-    missing = []
-    for number, one in enumerate(run.request.payloads):
-        data: bytes | int = one.size
-        if one.upload:
-            found = published_payload(state, run, number)
-            if isinstance(found, int):
-                missing.append(one.name)
-            data = found or UNKNOWN_BYTES
-        payloads.append((one.name, data))
-    return payloads, missing
-
-
-def _publications(state: State, run: RunFile) -> tuple[list[Planned], dict[int, tuple[str, str]]]:
-    """What a live run published when, by time; and which artifact that was, by index."""
-    names = dict(zip(run.artifacts, run.names, strict=False))
-    known = dict.fromkeys(run.artifacts)
-    events = {
-        event.artifact: event
-        for event in archive.iter_events(state.run(run.run), kind=EventKind.PUBLISHED)
-        if event.artifact in known
-    }
-    if run.started_at is not None and run.unix_offset_s is not None:
-        begins_ns = round((run.started_at - run.unix_offset_s) * 1e9)
-    else:
-        begins_ns = min((event.t_ns for event in events.values()), default=0)
-    planned: list[Planned] = []
-    artifacts: dict[int, tuple[str, str]] = {}
-    for event in sorted(events.values(), key=lambda event: (event.t_ns, event.artifact)):
-        index, name = len(planned), names.get(event.artifact, "")
-        planned.append(
-            Planned(
-                index, name, event.bytes, event.node, max(0, event.t_ns - begins_ns), Payload(name, size=event.bytes)
-            )
-        )
-        artifacts[index] = (event.artifact, name)
-    return planned, artifacts
+# --- the document ---
 
 
 def _subnet(document: Mapping[str, object], *, trust_clients: bool) -> tuple[Subnet, list[str]]:
@@ -340,7 +265,7 @@ def _verdict(report: Report | None) -> Verdict | None:
     return None if report is None else report.verdict
 
 
-def _compared(record: _Record, replayed: Report | None, state: State, *, step: str) -> ReplayedRun:
+def _compared(record: RecordedRun, replayed: Report | None, state: State, *, step: str) -> ReplayedRun:
     recorded, run = record.report, record.run
     found = ReplayedRun(
         run=run.run, step=step, artifacts=len(run.artifacts), recorded_verdict=_verdict(recorded),

@@ -36,8 +36,6 @@ class DrawnJourney(NamedTuple):
     senders: list[int]
     """-1: unknown, or no node of the run."""
     duplicates: list[int]
-    missing: list[int]
-    """Nodes that were expected to receive it and did not."""
 
 
 @dataclass(slots=True)
@@ -189,7 +187,6 @@ class Propagation:
             hops=[row.hop or 0 for row in came],
             senders=[numbers.get(row.sender, -1) for row in came],
             duplicates=[row.duplicates for row in came],
-            missing=[numbers[row.node] for row in rows if row.latency_ms is None and row.state == "missed"],
         )  # fmt: skip
 
     def curve(self) -> list[float]:

@@ -21,7 +21,7 @@ from p2pnet.present.view import DrawnRun, Surroundings, encoded, view_of
 from p2pnet.present.words import NOT_IN_FORCE, VERDICTS, latency_name, plural
 
 SCRIPTS = ("libraries.js", "view.js")
-"""Built from web/ by `make page`; their licences lie beside them."""
+"""Built from cli/page by `make page`; their licences lie beside them."""
 _PARTS = (
     ("summary", "Summary"), ("latency", "Latency"), ("hops", "Hops"), ("reach", "Reach"), ("network", "Network"),
     ("traffic", "Links"), ("duplicates", "Duplicates"), ("slow", "Slowest"), ("faults", "Faults"), ("series", "Series"),

@@ -39,7 +39,7 @@ def slow_nodes(report: Report, propagation: Propagation) -> Markup | None:
             tag("td", milliseconds(one.latency_ms), class_="right"),
             tag("td", milliseconds(one.sender_ms), class_="right wide"),
             tag("td", milliseconds(one.wait_ms), class_="right wide"),
-            tag("td", one.sender or MISSING, class_="wide"),
+            tag("td", one.sender or MISSING, class_="name wide"),
             tag("td", one.hop, class_="right wide"),
             tag("td", why_node(node, one, found, marked), class_="words"),
         )

@@ -1,7 +1,7 @@
 """What the rich page draws, as one JSON document: a snapshot of a run, and its receipts as the events that a run appends.
 
 Columns instead of rows, whole numbers where they do, and bounds on all that grows with nodes, artifacts or time; what is left
-out is said in the document. The page's own code (web/src) reads it.
+out is said in the document. The page's own code (cli/page/src) reads it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -174,7 +174,6 @@ def _journeys(one: DrawnRun, spread: Propagation) -> Json:
             "at_us": [
                 None if journey.published_ns is None else (journey.published_ns - start) // 1000 for journey in journeys
             ],
-            "missing": [journey.missing for journey in journeys],
             "total": one.report.artifacts,
             "first": next((n for n, journey in enumerate(journeys) if journey.artifact == one.report.slowest), 0),
         },

@@ -88,8 +88,8 @@ class VirtualRun:
     """One run from its plan to its outcome. Times are nanoseconds since the start of the world.
 
     Whoever lets time pass calls `begin` once, `publish_due` whenever it has passed, and looks at `is_over`. `suffix`: what the
-    names of the publishing client's nodes end in. `write`: is given the run's events. `planned`: what it publishes, by time;
-    None: what the load means. Raises SpecError for a load that cannot be published.
+    names of the publishing client's nodes end in. `write`: is given the run's events. `planned`: what it publishes, by time,
+    as far as its publishers are members; None: what the load means. Raises SpecError for a load that cannot be published.
     """
 
     def __init__(
@@ -119,12 +119,10 @@ class VirtualRun:
         honest = [name for name in names if name not in dishonest]
         self._measure = RunMeasure(honest)
         self.log = RunEvents(self._measure, client, write)
-        drawn = (
-            plan(request, names, sizes, Random(publishers_seed(seed)).randrange, dishonest)
-            if planned is None
-            else planned
-        )
-        self._planned = list(drawn)
+        if planned is None:
+            self._planned = plan(request, names, sizes, Random(publishers_seed(seed)).randrange, dishonest)
+        else:
+            self._planned = [one for one in planned if one.publisher in frozenset(names)]
         self._expected = sum(len(honest) - (one.publisher not in dishonest) for one in self._planned)
         self._early = EarlyWatch(self._measure, load.expectations, self._planned, honest) if load.stop_early else None
         self._next_look = 0
@@ -192,7 +190,7 @@ class VirtualRun:
 
     @property
     def _last_published(self) -> int:
-        return self._begins + self._planned[max(0, self._next - 1)].due_ns
+        return self._begins + (self._planned[max(0, self._next - 1)].due_ns if self._planned else 0)
 
     @property
     def is_complete(self) -> bool:

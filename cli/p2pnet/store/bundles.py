@@ -14,6 +14,7 @@ import msgspec
 
 from p2pnet.model.bundle import BundledFile, BundleManifest, LeftOut
 from p2pnet.model.errors import SpecError
+from p2pnet.model.ids import check_subnet_name
 from p2pnet.model.jobs import RunFile
 from p2pnet.model.scenario_run import ScenarioRecord
 from p2pnet.model.units import format_size
@@ -248,9 +249,12 @@ class OpenedBundle:
         if data is None:
             return None
         try:
-            return msgspec.json.decode(data, type=ScenarioRecord)
+            record = msgspec.json.decode(data, type=ScenarioRecord)
         except msgspec.DecodeError as error:
             raise BundleError(f"{SCENARIO_FILE} cannot be read: {error}") from None
+        if record.result.subnet != self.manifest.subnet:
+            raise BundleError(f"{SCENARIO_FILE} is of another subnet")
+        return record
 
 
 def open_bundle(path: Path) -> OpenedBundle:
@@ -262,12 +266,20 @@ def open_bundle(path: Path) -> OpenedBundle:
         _check_documents(manifest, root)
         if not manifest.runs:
             raise BundleError("it holds no run")
+        _check_name(manifest.subnet)
         for run in manifest.runs:
             _check_run(manifest, state, run)
     except BaseException:
         shutil.rmtree(root, ignore_errors=True)
         raise
     return OpenedBundle(path, manifest, state, partial(shutil.rmtree, root, ignore_errors=True))
+
+
+def _check_name(subnet: str) -> None:
+    try:
+        check_subnet_name(subnet)
+    except SpecError as error:
+        raise BundleError(f"its runs are of {subnet[:40]!r}: {error}") from None
 
 
 def _check_documents(manifest: BundleManifest, root: Path) -> None:
@@ -288,11 +300,17 @@ def _check_run(manifest: BundleManifest, state: State, run: str) -> None:
     if f"{place}/{archive.RUN_FILE}" not in names:
         raise BundleError(f"it has no {place}/{archive.RUN_FILE}")
     try:
-        file, _ = archive.read_run(state, run)
+        file, report = archive.read_run(state, run)
     except SpecError:
         raise BundleError(f"{place}: {archive.RUN_FILE} or {archive.SUMMARY_FILE} is not that of a run") from None
-    if file.run != run:
+    if file.run != run or file.subnet != manifest.subnet:
         raise BundleError(f"{place}/{archive.RUN_FILE} is that of another run")
+    # Names and ids stand in commands that a person is told to type next.
+    ids = [*file.artifacts, *([] if report is None else [*report.artifact_ids, report.slowest])]
+    if not all(archive.HEX.fullmatch(one) for one in ids if one) or (
+        report is not None and report.subnet != file.subnet
+    ):
+        raise BundleError(f"{place}: an artifact's id is none, or the report is of another subnet")
     for name, packed in archive.COMPRESSED.items():
         if f"{place}/{packed}" in names:
             _check_plain(state.run(run), name)

@@ -2,6 +2,7 @@
 
 import re
 from enum import StrEnum
+from typing import Annotated
 
 import msgspec
 
@@ -71,19 +72,22 @@ class Event(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Collected(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """One line of events.ndjson: an event with the node and incarnation it came from, on the run's one time axis."""
+    """One line of events.ndjson: an event with the node and incarnation it came from, on the run's one time axis.
+
+    Lines are read from files of others, too: numbers have bounds.
+    """
 
     node: str
     incarnation: str
     seq: int
-    t_ns: int
+    t_ns: Annotated[int, msgspec.Meta(ge=-(1 << 62), le=1 << 62)]
     """Nanoseconds on the lab's monotonic clock (the node's, corrected by its offset)."""
     kind: EventKind
     client: str = ""
     artifact: str = ""
     peer: str = ""
-    hop: int = 0
-    bytes: int = 0
+    hop: Annotated[int, msgspec.Meta(ge=0, lt=1 << 16)] = 0
+    bytes: Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)] = 0
     detail: str = ""
 
 

@@ -48,6 +48,7 @@ async def test_an_injection_runs_and_its_status_has_verdict_and_figures() -> Non
     assert (status["state"], status["verdict"], status["shown"]) == (
         "Propagated", "pass", {"reach": "100%", "p95": "12.25 ms"},
     )  # fmt: skip
+    assert world.said() == "reach 100%, p95 12.25 ms; expected: reach == 100%"
     assert status["reach"] == {"expected": 20, "delivered": 20, "ratio": 1.0}
     assert status["latencyMs"] == {"p50": 1.5, "p90": 2.0, "p95": 12.25, "p99": 30.0}, "a miss has no latency"
     assert status["expectations"] == [{"expr": "reach == 100%", "value": 100.0, "ok": True}]

@@ -112,7 +112,7 @@ def ended(run: RunState) -> EndStep:
         failed = [one for one in report.expectations if not one.ok]
         return EndStep(FAILED, Reason("ExpectationsFailed", "; ".join(map(_missed, failed[:SHOWN]))), run.run, report)
     held = some([one.expr for one in report.expectations], SHOWN)
-    return EndStep(PROPAGATED, Reason("ExpectationsMet", f"{held}: {_figures(report)}"), run.run, report)
+    return EndStep(PROPAGATED, Reason("ExpectationsMet", f"{_figures(report)}; expected: {held}"), run.run, report)
 
 
 def request_of(context: InjectionContext, payloads: list[Payload]) -> RunRequest:

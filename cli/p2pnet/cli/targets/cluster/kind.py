@@ -81,6 +81,11 @@ class KindTarget(ClusterTarget):
         namespace = self._opened.namespace if self._opened else self._namespace or "default"
         return f"context {self.cluster.context}, namespace {namespace}"
 
+    @property
+    def install_command(self) -> str:
+        """With --on kind, which loads the images."""
+        return f"p2pnet install --on kind --context {self.cluster.context}"
+
     def names(self) -> list[str]:
         """None while there is no cluster, or no p2pnet in it."""
         return super().names() if self._ready() else []
@@ -251,11 +256,6 @@ class KindTarget(ClusterTarget):
 
     def _ready(self) -> bool:
         return self._exists() and installation.is_installed(self.kube)
-
-    def _not_installed(self) -> TargetError:
-        error = super()._not_installed()
-        error.hint = f"p2pnet install --on kind --context {self.cluster.context}"
-        return error
 
 
 def _read_record(file: Path) -> dict[str, Any]:

@@ -53,6 +53,11 @@ class ClusterTarget:
         """In words."""
         return f"context {self.kube.context}, namespace {self.kube.namespace}"
 
+    @property
+    def install_command(self) -> str:
+        """What installs the operator here."""
+        return f"p2pnet install --context {self.kube.context}"
+
     # --- what there is ---
 
     def names(self) -> list[str]:
@@ -291,7 +296,7 @@ class ClusterTarget:
         return TargetError(
             f"p2pnet is not installed in context {self.kube.context}: it knows no Subnets",
             where=self.where,
-            hint=f"p2pnet install --context {self.kube.context}",
+            hint=self.install_command,
             exit_code=ExitCode.NOT_FOUND,
         )
 

@@ -44,7 +44,7 @@ export class Drawing {
   #settings() {
     const many = this.model.nodes.length;
     return {
-      allowInvalidContainer: true, hideEdgesOnMove: many > 2000, zIndex: true, minEdgeThickness: 0.6, stagePadding: 36,
+      allowInvalidContainer: true, hideEdgesOnMove: many > 2000, zIndex: true, minEdgeThickness: 0.9, stagePadding: 36,
       labelFont: FONT, labelSize: 12, labelGridCellSize: 110, labelRenderedSizeThreshold: many > 200 ? 7 : 3,
       defaultEdgeType: "line", itemSizesReference: "screen", zoomToSizeRatioFunction: (ratio) => Math.sqrt(ratio),
       nodeReducer: (node, data) => this.#node(Number(node), data),
@@ -77,7 +77,7 @@ export class Drawing {
     this.graph.filterEdges((_, data) => data.carries >= 0).forEach((edge) => this.graph.dropEdge(edge));
     for (const node of journey.order) {
       const parent = journey.parent(node);
-      if (parent !== null && parent !== node) this.graph.addEdge(parent, node, { size: this.size > 6 ? 2 : this.size > 4 ? 1 : 0.7, carries: node });
+      if (parent !== null && parent !== node) this.graph.addEdge(parent, node, { size: this.size > 6 ? 2 : this.size > 4 ? 1.6 : 1, carries: node });
     }
     this.most = journey.order.reduce((most, node) => Math.max(most, journey.hop[node]), 1);
     this.missing = new Set();
@@ -129,6 +129,8 @@ export class Drawing {
     this.colours = {
       ...colours,
       waiting: mixed(colours.quiet, colours.card, 0.45), faint: mixed(colours.quiet, colours.card, this.graph.size > 1500 ? 0.2 : 0.42),
+      // Where hundreds carry at a time, they would cover the nodes.
+      carrying: this.graph.order > 60 ? mixed(colours.hot, colours.card, 0.65) : colours.hot,
       carried: colours.ramp.map((one) => mixed(one, colours.card, 0.6)),
     };
     this.sigma.refresh();
@@ -161,7 +163,7 @@ export class Drawing {
     const { us } = this.#times;
     const node = data.carries;
     if (us < journey.at(journey.from[node])) return { ...data, hidden: true };
-    if (us < journey.at(node)) return { ...data, color: colours.hot, size: data.size * 1.4, zIndex: 3 };
+    if (us < journey.at(node)) return { ...data, color: colours.carrying, size: data.size * 1.4, zIndex: 3 };
     const onPath = this.path.has(node) && this.path.has(journey.from[node]);
     if (onPath) return { ...data, color: colours.accent, size: Math.max(3, data.size * 1.8), zIndex: 4 };
     return { ...data, color: ofHop(colours.carried, journey.hop[node], this.most), zIndex: 1 };
@@ -188,10 +190,11 @@ export class Drawing {
     this.sigma.refresh();
     const layers = [this.backdrop.canvas, ...Object.values(this.sigma.getCanvases())];
     const sheet = document.createElement("canvas");
-    sheet.width = this.backdrop.canvas.width;
-    sheet.height = this.backdrop.canvas.height;
+    const { width, height } = this.sigma.getDimensions();
+    sheet.width = width * (window.devicePixelRatio || 1);
+    sheet.height = height * (window.devicePixelRatio || 1);
     const pen = sheet.getContext("2d");
-    for (const layer of layers) if (layer.width) pen.drawImage(layer, 0, 0, sheet.width, sheet.height);
+    for (const layer of layers) if (layer.width && !layer.hidden) pen.drawImage(layer, 0, 0, sheet.width, sheet.height);
     return sheet.toDataURL("image/png");
   }
 }

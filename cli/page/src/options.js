@@ -71,7 +71,7 @@ export function latency({ curves, limits }, colours, { log = false } = {}) {
         lines(ms(found[0].axisValue), ...found.map((at) => `${known.length > 1 ? `${at.seriesName}: ` : ""}${at.value[1].toFixed(1)} %`)),
     },
     xAxis: axis(colours, "time since publication", {
-      type: log ? "log" : "value", min: log ? Math.max(least, slowest / 1e5) : Math.min(0, ...known.map((one) => one.points_ms[0])), max: end,
+      type: log ? "log" : "value", min: log ? Math.max(least, slowest / 1e5, 1e-3) : Math.min(0, ...known.map((one) => one.points_ms[0])), max: end,
       axisLabel: { formatter: tick, showMaxLabel: false },
     }),
     yAxis: axis(colours, "", { type: "value", min: 0, max: 100, axisLabel: { formatter: "{value} %" } }),
@@ -81,7 +81,7 @@ export function latency({ curves, limits }, colours, { log = false } = {}) {
       itemStyle: { color: colours.curves[index % 8] }, z: 10 - index,
       areaStyle: index || known.length > 1 ? undefined : { color: colours.accent, opacity: 0.1 },
       markPoint: index ? undefined : percentiles(one, colours, known.length > 1),
-      markLine: index || !shown.length ? undefined : bounds(shown, colours),
+      markLine: index || !shown.length ? undefined : bounds(shown, end, colours),
     })),
   };
 }
@@ -101,14 +101,15 @@ function percentiles(one, colours, crowded) {
   };
 }
 
-function bounds(limits, colours) {
+/** Thresholds, their words kept inside the picture. */
+function bounds(limits, end, colours) {
   return {
     symbol: "none", silent: true,
     data: limits.map((one, index) => ({
       xAxis: one.ms,
       lineStyle: { color: one.ok ? colours.pass : colours.fail, type: "dashed", width: 1.5 },
       label: {
-        formatter: one.expr, color: one.ok ? colours.pass : colours.fail, position: "end", distance: [0, 2 + 14 * (index % 2)], fontSize: 12,
+        align: one.ms > end * 0.75 ? "right" : one.ms < end * 0.25 ? "left" : "center", formatter: one.expr, color: one.ok ? colours.pass : colours.fail, position: "end", distance: [0, 2 + 14 * (index % 2)], fontSize: 12,
       },
     })),
   };
@@ -165,7 +166,7 @@ export function reach(found, faults, colours) {
     }),
     yAxis: axis(colours, "", { type: "value", max: most || 1, axisLabel: { formatter: (value) => count(value) } }),
     series: [
-      faultAreas(faults, found.span_s, colours),
+      ...faultAreas(faults, found.span_s, colours),
       {
         name: "due", type: "line", step: "end", data: points(found.due), showSymbol: false, emphasis: { disabled: true },
         lineStyle: { color: colours.quiet, width: 1.6, type: [5, 4] }, itemStyle: { color: colours.quiet },
@@ -179,19 +180,20 @@ export function reach(found, faults, colours) {
   };
 }
 
-/** Where faults were in force, as a series behind those of a chart of time. */
+/** Where faults were in force, as a series behind those of a chart of time; none where there were none. */
 function faultAreas(faults, span, colours) {
   const seen = faults.filter((one) => one.from_s !== null && one.from_s < span && (one.to_s ?? span) > 0);
+  if (!seen.length) return [];
   const areas = seen.slice(0, 12).map((one) => [
     { name: seen.length === 1 ? one.name : "", xAxis: Math.max(0, one.from_s) }, { xAxis: Math.min(span, one.to_s ?? span) },
   ]);
-  return {
+  return [{
     type: "line", data: [], z: 0, silent: true, tooltip: { show: false },
     markArea: {
       z: 0, silent: true, itemStyle: { color: colours.hot, opacity: 0.09 }, data: areas,
       label: { color: colours.quiet, position: "insideTop", fontSize: 11 },
     },
-  };
+  }];
 }
 
 export const TRAFFIC = {
@@ -375,7 +377,7 @@ export function series(found, faultsFound, colours, { kind = 0, node = "" } = {}
     },
     xAxis: axis(colours, "time since the first publication", { type: "value", min: 0, max: times.at(-1), axisLabel: { formatter: seconds } }),
     yAxis: axis(colours, "", { type: "value", min: 0, axisLabel: { formatter: (value) => inUnit(value, shown.unit) } }),
-    series: [faultAreas(faultsFound, times.at(-1), colours), ...found.nodes.map((name, index) => ({
+    series: [...faultAreas(faultsFound, times.at(-1), colours), ...found.nodes.map((name, index) => ({
       name, type: "line", data: times.map((at, part) => [at, shown.values[index][part]]), z: index === chosen ? 5 : 2,
       showSymbol: times.length < 3 || index === chosen, symbolSize: index === chosen ? 6 : 4, connectNulls: false,
       lineStyle: { color: index === chosen ? colours.accent : colours.quiet, width: index === chosen ? 2.6 : 1, opacity: index === chosen ? 1 : 0.35 },

@@ -110,25 +110,29 @@ export class Model {
     if (!journey) throw new Error(`no artifact ${batch.artifact} was announced`);
     journey.append(batch);
     this.#appended = true;
+    this.#tell(batch);
+  }
+
+  #tell(batch) {
     for (const tell of this.#listeners) tell(batch);
   }
 
   /** A new artifact: `{id, name, publisher, at_us, size}`; its number. */
   announce({ id, name = "", publisher, at_us: at = null, size = 0 }) {
-    const known = (this.snapshot.artifacts ??= { id: [], name: [], publisher: [], size: [], at_us: [], missing: [], total: 0 });
+    const known = (this.snapshot.artifacts ??= { id: [], name: [], publisher: [], size: [], at_us: [], total: 0 });
     known.id.push(id);
     known.name.push(name);
     known.publisher.push(publisher);
     known.size.push(size);
     known.at_us.push(at);
-    known.missing.push([]);
     known.total += 1;
     this.journeys.push(new Journey(this.nodes.length, publisher, at));
     this.#appended = true;
+    this.#tell({ artifact: this.journeys.length - 1, node: [] });
     return this.journeys.length - 1;
   }
 
-  /** Be told of every batch that is appended. */
+  /** Be told of every batch that is appended; a new artifact is one without receipts. */
   listen(tell) {
     this.#listeners.add(tell);
     return () => this.#listeners.delete(tell);

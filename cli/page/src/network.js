@@ -13,19 +13,35 @@ const KEYS = { ArrowLeft: [-0.1, 0], ArrowRight: [0.1, 0], ArrowUp: [0, 0.1], Ar
 export class Network {
   constructor(place, model, theme) {
     Object.assign(this, { place, model, theme, layout: "tree", chosen: -1 });
-    const artifacts = model.snapshot.artifacts;
-    if (!model.nodes.length || !model.journeys.length) {
-      place.replaceChildren(element("p", { class: "empty" }, "No artifact was published: there is nothing to follow."));
-      return;
-    }
     if (!canDraw()) {
       place.replaceChildren(element("p", { class: "empty" }, "This browser offers no WebGL: the network is not drawn. The tables tell who was slow, and why."));
       return;
     }
+    this.#begin();
+    theme.listen(() => this.drawing && (this.drawing.paint(), this.scrubber.redraw(), this.#legend()));
+    model.listen((batch) => this.#appended(batch));
+  }
+
+  /** Draw as soon as there is something to follow. */
+  #begin() {
+    const { nodes, journeys, snapshot: { artifacts } } = this.model;
+    if (!nodes.length || !journeys.length) {
+      this.place.replaceChildren(element("p", { class: "empty" }, "No artifact was published: there is nothing to follow."));
+      return;
+    }
     this.#build(artifacts);
     this.show(artifacts.first ?? 0);
-    theme.listen(() => (this.drawing.paint(), this.scrubber.redraw(), this.#legend()));
-    model.listen((batch) => batch.artifact === this.artifact && this.show(this.artifact));
+  }
+
+  #appended(batch) {
+    if (!this.drawing) return this.#begin();
+    if (batch.artifact >= this.artifacts.length) this.artifacts.append(element("option", { value: batch.artifact }, this.#label(batch.artifact)));
+    if (batch.artifact === this.artifact) this.show(this.artifact);
+  }
+
+  #label(index) {
+    const { id, name } = this.model.snapshot.artifacts;
+    return `${name[index] ? `${name[index]} ` : ""}${id[index].slice(0, 12)}`;
   }
 
   #build(artifacts) {
@@ -48,8 +64,7 @@ export class Network {
   }
 
   #controls(artifacts) {
-    const label = (index) => `${artifacts.name[index] ? `${artifacts.name[index]} ` : ""}${artifacts.id[index].slice(0, 12)}`;
-    const picker = select("Artifact", artifacts.id.map((_, index) => [index, label(index)]), (value) => this.show(Number(value)));
+    const picker = select("Artifact", artifacts.id.map((_, index) => [index, this.#label(index)]), (value) => this.show(Number(value)));
     this.artifacts = picker.input;
     const { earth } = this.model.snapshot.layouts;
     const kinds = choice("layout", "Layout", [

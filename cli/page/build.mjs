@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 
 const HERE = dirname(fileURLToPath(import.meta.url));
-const OUT = process.argv[2] ?? join(HERE, "..", "cli", "p2pnet", "present", "vendor");
+const OUT = process.argv[2] ?? join(HERE, "..", "p2pnet", "present", "vendor");
 const LIBRARIES = "p2pnetLibraries";
 const require = createRequire(import.meta.url);
 const lock = JSON.parse(readFileSync(join(HERE, "package-lock.json"), "utf8"));

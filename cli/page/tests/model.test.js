@@ -5,7 +5,7 @@ import { Journey, Model, SCHEMA } from "../src/model.js";
 
 const snapshot = () => ({
   schema: SCHEMA, run: "r", nodes: { name: ["a", "b", "c", "d"], group: [0, 0, 0, 0], groups: ["g"], adversaries: [] },
-  artifacts: { id: ["aa"], name: [""], publisher: [0], at_us: [0], size: [10], missing: [[]], total: 1, first: 0 },
+  artifacts: { id: ["aa"], name: [""], publisher: [0], at_us: [0], size: [10], total: 1, first: 0 },
   latency: { curves: [{ run: "r", points_ms: [1, 2], reach: 1, expected: 2 }], limits: [] },
   events: [{ artifact: 0, node: [1, 2], after_us: [1000, 3000], hop: [1, 2], from: [0, 1] }],
 });
@@ -66,9 +66,13 @@ test("until something is appended the snapshot's own figures are shown, afterwar
 
 test("an artifact may be announced while the run goes on", () => {
   const model = new Model({ ...snapshot(), artifacts: undefined, events: [] });
+  const told = [];
+  model.listen(({ artifact, node }) => told.push([artifact, node.length]));
   const number = model.announce({ id: "bb", publisher: 2, at_us: 500 });
   model.append({ artifact: number, node: [0], after_us: [10], hop: [1], from: [2] });
   assert.equal(model.journeys[number].reachedBy(10), 1);
+  assert.deepEqual(told, [[0, 0], [0, 1]]);
+  assert.equal(model.snapshot.artifacts.total, 1);
   assert.throws(() => model.append({ artifact: 9, node: [] }), /no artifact 9/);
 });
 
