@@ -162,6 +162,22 @@ class TestUp:
         assert "node-1 starting (0/2 links, 2 restarts, exit code 1)" in where
         assert "p2pnet logs demo" in next_step
 
+    async def test_the_time_to_connect_begins_once_the_target_is_ready_for_it(
+        self, target: Any, session: Session, make_status: Callable[..., Status], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        now = [0.0]
+
+        async def prepare(*_: Any) -> None:  # a cluster is made, images are built
+            now[0] += 1000
+
+        monkeypatch.setattr(target, "prepare", prepare)
+        monkeypatch.setattr(up, "time", SimpleNamespace(monotonic=lambda: now[0]))
+        target.fake.statuses = [make_status(3, connected=1), make_status(3)]
+
+        outcome = await up.run(up.UpOptions(name="demo", timeout_s=5), session)
+
+        assert outcome.exit_code == 0
+
     async def test_no_wait_does_not(self, target: Any, session: Session, make_status: Callable[..., Status]) -> None:
         target.fake.statuses = [make_status(3, connected=0)]
 

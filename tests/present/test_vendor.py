@@ -19,7 +19,9 @@ BUILT = ("libraries.js", "view.js", "made.json", "LICENSES.txt")
 
 def test_the_scripts_are_built_from_the_sources_and_the_lock_that_are_here():
     """Else: `make page`."""
-    sources = sorted([*PAGE.glob("src/*.js"), PAGE / "libraries/index.js", PAGE / "build.mjs", PAGE / "package-lock.json"])
+    sources = sorted(
+        [*PAGE.glob("src/*.js"), PAGE / "libraries/index.js", PAGE / "build.mjs", PAGE / "package-lock.json"]
+    )
     whole = hashlib.sha256()
     for path in sources:
         whole.update(f"{path.relative_to(PAGE)}\n".encode() + path.read_bytes())
