@@ -109,3 +109,31 @@ def test_full_without_a_page_is_2_before_anything_is_simulated(p2pnet: Callable[
     ended = p2pnet("sim", "-f", str(tmp_path / "subnet.yaml"), "--full")
     assert ended.code == 2
     assert "add --html FILE" in ended.err
+
+
+def test_the_links_of_a_run_are_told_with_their_waits_and_the_verdict_stays(
+    p2pnet: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "subnet.yaml").write_text(DOCUMENT)
+    p2pnet("sim", "-f", str(tmp_path / "subnet.yaml"), "--count", "3", "--from", "eu-0", "--expect", "p95 <= 1ms")
+    ended = p2pnet("report", "demo", "--on", "sim", "--links", "-o", "json")
+    assert ended.code == 1
+    found = json.loads(ended.out)
+    assert (found["schema"], found["verdict"], found["ways"]) == ("p2pnet.io/links/v1", "fail", len(found["links"]))
+    assert sum(one["receipts"] for one in found["links"]) == 15
+    waits = [one["wait_ms_max"] for one in found["links"] if one["wait_ms_max"] is not None]
+    assert waits == sorted(waits, reverse=True)
+    assert all(one["why"] for one in found["links"] if one["wait_ms_max"] is not None)
+    drawn = p2pnet("report", "demo", "--on", "sim", "--links").out
+    assert drawn.index("slowest") < drawn.index("busiest")
+
+
+def test_the_links_of_a_run_whose_events_are_gone_are_not_made_up(
+    p2pnet: Callable[..., Any], page: Path, tmp_path: Path
+) -> None:
+    state = State.default()
+    run = archive.list_heads(state, "demo")[0].run
+    for file in state.run(run).glob("events*"):
+        file.unlink()
+    ended = p2pnet("report", "demo", run, "--on", "sim", "--links")
+    assert (ended.code, "events" in ended.err) == (2, True)

@@ -27,16 +27,19 @@ from p2pnet.cli.documents import (
     KeptRun,
     KeptRuns,
     KeptWithin,
+    LinkLine,
     LoggedLine,
     LogLines,
     Objects,
     Ping,
     Pings,
     Removal,
+    RunLinks,
     RunTicket,
     SubnetLine,
     SubnetList,
     Trace,
+    TracedPhases,
     TracedReceipt,
     WithdrawnArtifact,
 )
@@ -83,6 +86,36 @@ def trace_of(nodes: int) -> Trace:
         unreached=[names[-1]], duplicates=2, duplicate_bytes=131072, hops_max=2,
         latency_ms_max=receipts[-1].latency_ms, state="finished",
     )  # fmt: skip
+
+
+def fetched_trace() -> Trace:
+    """Two hops whose time is on record, one of them begun before its sender had everything; one pushed; one not on record."""
+    phases = [
+        TracedPhases(announce_ms=20.0, wait_ms=5.0, request_ms=40.0, transfer_ms=30.0, validate_ms=5.0),
+        TracedPhases(announce_ms=0.0, wait_ms=0.0, request_ms=60.0, transfer_ms=20.0, validate_ms=0.0),
+        TracedPhases(announce_ms=0.0, wait_ms=0.0, request_ms=0.0, transfer_ms=45.0, validate_ms=15.0),
+        None,
+    ]
+    edges = [("node-0", 100.0, 100.0), ("node-1", 140.0, 40.0), ("node-0", 60.0, 60.0), ("node-3", 75.0, 15.0)]
+    receipts = [
+        TracedReceipt(
+            node=f"node-{number}", sender=sender, hop=1, latency_ms=latency, edge_ms=edge, critical=number < 3,
+            phases=split,
+        )
+        for number, ((sender, latency, edge), split) in enumerate(zip(edges, phases, strict=True), start=1)
+    ]  # fmt: skip
+    return msgspec.structs.replace(
+        trace_of(6), receipts=receipts, critical_path=["node-0", "node-1", "node-2"], unreached=[], latency_ms_max=140.0,
+        waterfall=True,
+    )  # fmt: skip
+
+
+def links_of_a_run() -> RunLinks:
+    line = LinkLine(
+        sender="a-0", to="a-1", receipts=3, bytes=4096, wait_ms_mean=20.0, wait_ms_max=31.5, why="this way alone"
+    )
+    other = LinkLine(sender="a-1", to="a-0", receipts=9, bytes=1 << 20, wait_ms_mean=None, wait_ms_max=None)
+    return RunLinks(run="r-1", subnet="demo", target="local", verdict="pass", ways=2, links=[line, other])
 
 
 def faults_document() -> Faults:
@@ -202,6 +235,8 @@ def drawings(report: Report, make_status: Callable[..., Status]) -> dict[str, Do
         "status-large": make_status(48, connected=30),
         "trace-small": trace_of(7),
         "trace-large": trace_of(60),
+        "trace-waterfall": fetched_trace(),
+        "links": links_of_a_run(),
     }
 
 
@@ -221,6 +256,8 @@ def drawings(report: Report, make_status: Callable[..., Status]) -> dict[str, Do
         "status-network",
         "trace-small",
         "trace-large",
+        "trace-waterfall",
+        "links",
         "faults",
     ],
 )
@@ -297,6 +334,7 @@ def every_document(drawings: dict[str, Document]) -> list[Document]:
             left_out=[LeftOut("keys", "never packed")],
         ),
         replay_document(),
+        links_of_a_run(),
         ShrunkScenario(
             scenario="story",
             file="story.yaml",

@@ -164,6 +164,35 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True):
     """Whether a terminal shows it on a time axis instead of as a tree."""
 
 
+class LinkLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One way over one link, by the receipts that it completed."""
+
+    sender: str
+    to: str
+    receipts: int
+    bytes: int
+    """User's bytes."""
+    wait_ms_mean: float | None
+    """From the sender's own receipt to the receiver's; None where no wait is known."""
+    wait_ms_max: float | None
+    why: str = ""
+    """Whose fault the longest wait is, as far as receipts and samples tell."""
+
+
+class RunLinks(msgspec.Struct, frozen=True, kw_only=True):
+    """The links of a run: which were used most, and over which it took longest."""
+
+    schema: str = "p2pnet.io/links/v1"
+    run: str
+    subnet: str
+    target: str
+    verdict: Verdict
+    ways: int
+    """How many ways between two nodes completed an artifact."""
+    links: list[LinkLine]
+    """The slowest first, then those whose waits are not known by their bytes; at most LINKS_MAX."""
+
+
 class Fetched(msgspec.Struct, frozen=True, kw_only=True):
     """The bytes of an artifact, written to a file."""
 
@@ -350,6 +379,7 @@ Document = (
     | RunTicket
     | KeptRuns
     | Trace
+    | RunLinks
     | Fetched
     | WithdrawnArtifact
     | Removal
@@ -372,6 +402,7 @@ SHAPES: dict[str, type[msgspec.Struct]] = {
     "replay": Replay,
     "status": Status,
     "trace": Trace,
+    "links": RunLinks,
     "run": RunTicket,
     "runs": KeptRuns,
     "kept-run": KeptRun,

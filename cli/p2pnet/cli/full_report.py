@@ -2,10 +2,9 @@
 
 import contextlib
 from collections.abc import Sequence
-from itertools import groupby
 from typing import TYPE_CHECKING
 
-from p2pnet.cli.run_receipts import receipt_rows
+from p2pnet.cli.run_receipts import propagation_of
 from p2pnet.model.errors import SpecError
 from p2pnet.model.jobs import RunFile
 from p2pnet.model.report import Report
@@ -34,7 +33,7 @@ def full_page(report: Report, state: State, beside: Sequence[str] = ()) -> str:
 
 def _drawn(report: Report | None, state: State) -> "DrawnRun | None":
     """A run with its receipts; None of one that has not ended. Without its files it is its report alone."""
-    from p2pnet.measure.propagation import Propagation, artifacts_to_draw
+    from p2pnet.measure.propagation import artifacts_to_draw
     from p2pnet.present import DrawnRun
 
     if report is None:
@@ -46,11 +45,7 @@ def _drawn(report: Report | None, state: State) -> "DrawnRun | None":
     except SpecError:
         return DrawnRun(report=report)
     drawn = artifacts_to_draw(report.artifact_ids, report.slowest, len(run.nodes))
-    spread = Propagation(run.nodes, drawn)
-    for rows in receipt_rows(report, run, state):
-        for _, one in groupby(rows, key=lambda row: row.artifact):
-            spread.add(one)
-    return DrawnRun(report=report, run=run, propagation=spread)
+    return DrawnRun(report=report, run=run, propagation=propagation_of(report, run, state, drawn))
 
 
 def _surroundings(first: "DrawnRun", run: RunFile, state: State) -> "Surroundings":

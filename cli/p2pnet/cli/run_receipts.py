@@ -1,12 +1,17 @@
 """Every receipt of a kept run, read from its events some artifacts at a time: for CSV and for what is drawn."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from itertools import groupby
+from typing import TYPE_CHECKING
 
 from p2pnet.measure import ReceiptRow
 from p2pnet.model.events import EventKind
 from p2pnet.model.jobs import RunFile
 from p2pnet.model.report import Report
 from p2pnet.store import State, archive
+
+if TYPE_CHECKING:
+    from p2pnet.measure.propagation import Propagation
 
 CELLS_MAX = 2_000_000  # pairs of artifact and node held at a time, of 20 bytes; a longer run's events are read again
 
@@ -27,6 +32,17 @@ def receipt_rows(report: Report, run: RunFile, state: State) -> Iterator[Iterato
             published, deadline_ns=_deadline_ns(run, [one.t_ns for one in published.values()]),
             lost_until_ns=archive.lost_until_ns(report),
         )  # fmt: skip
+
+
+def propagation_of(report: Report, run: RunFile, state: State, drawn: Collection[str] = ()) -> "Propagation":
+    """How a run's artifacts spread, the journeys of those `drawn` whole. Raises SpecError where its events are not there."""
+    from p2pnet.measure.propagation import Propagation
+
+    spread = Propagation(run.nodes, drawn)
+    for rows in receipt_rows(report, run, state):
+        for _, one in groupby(rows, key=lambda row: row.artifact):
+            spread.add(one)
+    return spread
 
 
 def _deadline_ns(run: RunFile, published_ns: list[int]) -> int | None:

@@ -8,6 +8,7 @@ from p2pnet.present.junit import to_junit
 from p2pnet.present.markdown import to_markdown
 from p2pnet.present.page import to_html
 from p2pnet.present.receipts import csv_head, csv_rows
+from p2pnet.present.slow import longest_waits
 from p2pnet.present.view import DrawnRun, Surroundings
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "Surroundings",
     "csv_head",
     "csv_rows",
+    "longest_waits",
     "to_full_html",
     "to_html",
     "to_junit",

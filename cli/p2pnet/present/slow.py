@@ -78,10 +78,9 @@ def why_node(
 
 def slow_links(report: Report, propagation: Propagation) -> Markup | None:
     """The links with the longest waits between the sender's receipt and the receiver's; None where no wait is known."""
-    links = longest_waits(propagation)
+    links = longest_waits(report, propagation)[:ROWS_MAX]
     if not links:
         return None
-    found, medians = _by_node(report.findings), _medians(propagation)
     rows = [
         tag(
             "tr",
@@ -90,9 +89,9 @@ def slow_links(report: Report, propagation: Propagation) -> Markup | None:
             tag("td", milliseconds(one.use.wait_ms / one.use.waits), class_="right wide"),
             tag("td", f"{one.use.receipts:,}", class_="right wide"),
             tag("td", format_size(one.use.bytes), class_="right wide"),
-            tag("td", why_link(one, found, medians), class_="words"),
+            tag("td", why, class_="words"),
         )
-        for one in links
+        for one, why in links
     ]
     head = headings({
         "Link": "", "Longest wait": "right", "Mean": "right wide", "Receipts": "right wide", "Bytes": "right wide", "Why": "",
@@ -100,15 +99,16 @@ def slow_links(report: Report, propagation: Propagation) -> Markup | None:
     return scrolled("By the longest wait from the sender's own receipt to the receiver's.", head, rows, "Slowest links")
 
 
-def longest_waits(propagation: Propagation) -> list[SlowLink]:
-    """The ROWS_MAX links with the longest waits, the longest first."""
-    names = propagation.nodes
+def longest_waits(report: Report, propagation: Propagation) -> list[tuple[SlowLink, str]]:
+    """The ways whose waits are known, the longest wait first, each with its reason."""
+    names, found, medians = propagation.nodes, _by_node(report.findings), _medians(propagation)
     known = [
         SlowLink(names[source], names[to], use)
         for (source, to), use in propagation.links.items()
         if source >= 0 and to >= 0 and use.waits
     ]
-    return sorted(known, key=lambda one: (-one.use.wait_max_ms, one.source, one.to))[:ROWS_MAX]
+    ordered = sorted(known, key=lambda one: (-one.use.wait_max_ms, one.source, one.to))
+    return [(one, why_link(one, found, medians)) for one in ordered]
 
 
 def why_link(

@@ -19,6 +19,7 @@ from p2pnet.cli.documents import (
     Objects,
     Pings,
     Removal,
+    RunLinks,
     RunTicket,
     SubnetList,
     Trace,
@@ -165,6 +166,10 @@ def _drawing(document: Document, width: int, now: float, *, ascii_only: bool, he
             from p2pnet.cli.render import trace
 
             return trace.draw(document, width, ascii_only=ascii_only)
+        case RunLinks():
+            from p2pnet.cli.render import links
+
+            return links.draw(document, width)
         case SubnetList() | Pings() | KeptRuns() | Faults():
             return _draw_list(document, width, now)
         case JsonSchema() | Objects():

@@ -13,6 +13,7 @@ from p2pnet.cli.resolve import as_given, choose_run, subnet_meant
 from p2pnet.cli.session import Session
 from p2pnet.cli.targets.target import Target
 from p2pnet.model.errors import P2pnetError, SpecError, TargetError
+from p2pnet.model.report import Report
 from p2pnet.store import archive
 from p2pnet.store.heads import RunHead
 
@@ -55,6 +56,12 @@ class ReportOptions(KeptOptions, ReportFiles):
             show_default=False,
         ),
     ] = None
+    links: Annotated[
+        bool,
+        typer.Option(
+            "--links", help="Show its slowest and busiest links instead, with the reason as far as it is known."
+        ),
+    ] = False
 
 
 async def run(options: ReportOptions, session: Session) -> Outcome:
@@ -73,8 +80,17 @@ async def run(options: ReportOptions, session: Session) -> Outcome:
     outcome = await _report(options, chosen, target, session)
     if options.expect:
         outcome = _judged_again(options.expect, chosen, outcome, target)
-    outcome = as_given(outcome, options.name, given)
-    return await write(options, outcome, target.state, session, beside)
+    outcome = await write(options, as_given(outcome, options.name, given), target.state, session, beside)
+    return _with_links(outcome, target) if options.links else outcome
+
+
+def _with_links(outcome: Outcome, target: Target) -> Outcome:
+    """The links in the place of the report; the exit code stays that of its verdict."""
+    from p2pnet.cli.link_report import links_of
+
+    if not isinstance(outcome.document, Report):
+        return outcome
+    return replace(outcome, document=links_of(outcome.document, target.state))
 
 
 def _judged_again(expect: list[str], chosen: RunHead, outcome: Outcome, target: Target) -> Outcome:
