@@ -11,7 +11,7 @@ UNIT := not soak and not cluster and not e2e and not browser
 # Of `make test`: one more than cores, for whoever tests in a cluster waits more than works.
 WORKERS ?= $(shell expr $$(nproc 2>/dev/null || echo 2) + 1)
 
-.PHONY: help install dev page demo unit e2e browser cluster coverage test lint format bench bench-sim bench-quic bench-rivals soak clean
+.PHONY: help install dev page demo unit e2e browser cluster coverage test lint docs format bench bench-sim bench-quic bench-rivals soak clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -70,6 +70,14 @@ lint: $(DEV)  ## style, types, floors, scripts and workflows
 	$(BIN)/lint-imports
 	$(BIN)/shellcheck -x $$(git ls-files '*.sh' .ci/run tests/cluster/stand_in/docker tests/cluster/kind_node/entrypoint tests/cluster/kind_node/runtime)
 	bash tests/lint_workflows.sh
+
+docs: $(DEV)  ## the site with its reference and gallery, into build/docs
+	$(BIN)/python -m pip $(INSTALL) --group docs
+	rm -rf build/docs
+	$(BIN)/python -m docs.website.generate
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --fresh-env --conf-dir docs/website \
+	  --doctree-dir build/docs-doctrees build/docs-source build/docs
+	@echo "build/docs/index.html"
 
 format: $(DEV)  ## put the code into its form
 	$(BIN)/ruff check --fix .

@@ -69,11 +69,13 @@ class LiveRow(NamedTuple):
 
 PLANTED = {"rules": [{"from": "*", "to": "*", "latency": "20ms"}]}
 LIVE_NODES = 12
-LIVE_LOAD = ("--size", "4KiB", "--count", "20", "--rate", "40/s")
+LIVE_LOAD = ("--size", "1KiB", "--count", "40", "--rate", "20/s")
+"""Two seconds: a process that waits for a core now and then must not be half of a trial."""
+LIVE_GATES = ("p50:+10%", "reach:-0.1%")
 LIVE_ROWS = (
-    LiveRow("equal", {}, {}, DEFAULT_GATES),
+    LiveRow("equal", {}, {}, LIVE_GATES),
     LiveRow("equal, 50 ms", {"default": {"latency": "50ms"}}, {"default": {"latency": "50ms"}}, ("p50:+5%",)),
-    LiveRow("a rule of 20 ms in HEAD", {}, PLANTED, DEFAULT_GATES),
+    LiveRow("a rule of 20 ms in HEAD", {}, PLANTED, LIVE_GATES),
     LiveRow("50 ms, and 55 ms", {"default": {"latency": "50ms"}}, {"default": {"latency": "55ms"}}, ("p50:+5%",)),
 )
 

@@ -297,8 +297,8 @@ def _judged(
     if replay.digest is not None and replay.digest.same:
         return msgspec.structs.replace(replay, verdict="reproduced")
     why = beside.why_incomparable(replay.runs, reasons) or [f"the record is invalid: {one}" for one in invalid[:1]]
-    if interrupted:
-        why = ["the replay was interrupted"]
+    if interrupted:  # half a history is another one, which says nothing
+        return msgspec.structs.replace(replay, why=["the replay was interrupted"], digest=None)
     if why:
         return msgspec.structs.replace(replay, why=why)
     limits = list(replay.not_reproduced)

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from p2pnet.cli import shell_completion
-from p2pnet.cli.options import VerbOptions
+from p2pnet.cli.options import KeptOptions
 from p2pnet.cli.outcome import CommandError, Outcome
 from p2pnet.cli.render import Output
 from p2pnet.cli.session import Session
+from p2pnet.cli.target_choice import Place
 from p2pnet.model.errors import SpecError
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ LIBRARIES = ("aioquic", "cryptography", "msgspec", "pydantic", "uvloop", "aiohtt
 
 
 @dataclass(frozen=True)
-class CollectOptions(VerbOptions):
+class CollectOptions(KeptOptions):
     """Pack a run to carry it away.
 
     Documents, events, report, time series and logs of a run, of whatever subnet it is; of a scenario's run all runs of that
@@ -68,7 +69,9 @@ async def run(options: CollectOptions, session: Session) -> Outcome:
     from p2pnet.store import archive
 
     target = session.target()
-    heads = archive.list_heads(target.state)
+    await _copied(target, session)
+    session.place = Place()  # from here on all is here
+    heads = [head for head in archive.list_heads(target.state) if target.owns(head)]
     if not heads:
         raise CommandError(
             "no run is kept on this machine", where=str(target.state.runs),
@@ -155,6 +158,21 @@ async def _to_file(packed: Path, path: Path) -> None:
             where=f"-O {path}",
             next_step="make room there, or name another file",
         ) from error
+
+
+async def _copied(target: "Target", session: Session) -> None:
+    """Bring what a cluster's labs keep here first, where a cluster is meant; a lab that is away costs its runs alone."""
+    from p2pnet.cli.threads import in_daemon
+    from p2pnet.model.errors import P2pnetError
+
+    if target.kind in ("local", "sim"):
+        return
+    for name in await in_daemon(target.names):
+        session.listener.waiting(f"the runs of {name} to be copied")
+        try:
+            await target.collect(name)
+        except P2pnetError as error:
+            session.note(f"runs of {name} that are not here cannot be had: {error}")
 
 
 # --- what goes in ---
