@@ -11,6 +11,7 @@ html_theme = "furo"
 html_title = f"p2pnet {release}"
 html_copy_source = False
 html_use_index = False
+smartquotes = False  # "--seed" stays as it is typed
 html_show_sphinx = False
 html_show_copyright = False
 myst_heading_anchors = 6  # as GitHub makes them, so that one link serves both

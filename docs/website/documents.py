@@ -12,6 +12,7 @@ from p2pnet.cli.verbs.schema import schema_of
 WRITTEN = {"subnet": "examples/subnet.yaml", "scenario": "examples/scenarios/slow-link.yaml"}
 WRITTEN["injection"] = "examples/injection.yaml"
 """Documents that people write, each with an example."""
+WHOLE = "The whole document"
 PATTERN_CHARACTERS = 80
 """A longer pattern is left to the schema itself; the field's meaning has an example."""
 PRINTED = tuple(kind for kind in KINDS if kind not in WRITTEN)
@@ -33,7 +34,7 @@ def document_page(kind: str, example: str = "") -> str:
     schema = schema_of(kind)
     intro = (
         f"Generated from the JSON Schema that `p2pnet schema {kind}` prints "
-        f"([the same](../schemas.md)); {'camelCase as written' if example else 'as `-o json` prints it'}."
+        f"([all schemas](../schemas.md)); {'camelCase as written' if example else 'as `-o json` prints it'}."
     )
     shown = block(example, "yaml") if example else ""
     sections = [_section(kind, name, body) for name, body in objects(kind, schema)]
@@ -77,7 +78,7 @@ def _section(kind: str, name: str, body: dict[str, Any]) -> str:
     ]
     meaning = plain(body.get("description", "")) if name != kind else ""
     fields = table(("field", "type", "default", "meaning"), rows) or type_words(kind, body)
-    return page(f"({_target(kind, name)})=\n## {name}", meaning, fields).rstrip()
+    return page(f"({_target(kind, name)})=\n## {WHOLE if name == kind else name}", meaning, fields).rstrip()
 
 
 def _target(kind: str, name: str) -> str:
