@@ -70,6 +70,9 @@ def test_tabs_follow_a_subnet_its_buttons_act_and_a_lost_lab_is_said_and_found_a
         )
         assert browser.run("return p2pnetPage.model.latency().curves[0].points_ms.length") == 10
 
+        shown = "const {network} = p2pnetPage.drawn; return [network.artifact, Number(network.artifacts.value)]"
+        assert browser.run(shown) == [4, 4]
+
     browser.driver.find_element(By.CSS_SELECTOR, "form[data-verb=break] button").send_keys(Keys.ENTER)
     heal = "return document.querySelector('form[data-verb=heal] .command').textContent"
     browser.until(f"{heal} === 'p2pnet fault demo clear loss-1'")

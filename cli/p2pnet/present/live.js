@@ -3,6 +3,7 @@
   "use strict";
   const ARTIFACTS_MAX = 200; // of one page: then it begins again, and has the newest
   const RETRY_MS = 3000;
+  const DRAW_MS = 150;
   const live = JSON.parse(document.getElementById("live-data").textContent);
   const state = document.getElementById("live-state");
   const said = document.getElementById("live-said");
@@ -30,9 +31,17 @@
     if (told.node.length) model.append({ artifact: numbers.get(told.id), node: told.node, after_us: told.after_us, hop: told.hop, from: told.from });
   }
 
+  /** Whoever looks at the newest artifact goes on to the next; one that was chosen stays. */
   function receipts(list) {
     if (!page()) waiting.push(...list); // the drawings are still being made
-    else list.forEach(take);
+    else {
+      const { model, drawn: { network } } = page();
+      const newest = !network.drawing || network.artifact === model.journeys.length - 1;
+      list.forEach(take);
+      if (newest && network.drawing && network.artifact !== model.journeys.length - 1) {
+        network.show(model.journeys.length - 1);
+      }
+    }
     document.documentElement.dataset.artifacts = numbers.size;
   }
 
@@ -113,9 +122,17 @@
       send(form);
     });
   }
+  /** A batch of receipts is drawn once, not once per artifact. */
+  function calm(chart) {
+    const draw = chart.draw.bind(chart);
+    let due = 0;
+    chart.draw = () => (due ||= setTimeout(() => ((due = 0), draw()), DRAW_MS));
+  }
+
   const ready = new MutationObserver(() => {
     if (!page()) return;
     ready.disconnect();
+    for (const key of ["latency", "hops", "reach"]) calm(page().drawn[key]);
     const list = waiting;
     waiting = [];
     receipts(list);

@@ -100,7 +100,10 @@ def _content(subnet: LiveSubnet) -> list[Content]:
             class_="columns",
         ),
         part("reach", "Reach over time", drawn("reach")),
-        tag("footer", "Served on this machine alone. The newest artifacts are shown; p2pnet report has whole runs."),
+        tag(
+            "footer",
+            "Served on this machine alone. Not every artifact of a large run is shown; p2pnet report has all.",
+        ),
     ]
 
 

@@ -312,12 +312,45 @@ def test_receipts_wait_for_the_publication_and_come_once():
     assert receipts.whole() == [told]
 
 
-def test_the_newest_artifacts_are_kept():
-    receipts = LiveReceipts(["a", "b"])
-    for number in range(ARTIFACTS_DRAWN_MAX + 5):
-        receipts.take(event("a", EventKind.PUBLISHED, number, artifact=f"{number:064x}"))
-    kept = [one["id"] for one in receipts.whole()]
-    assert kept == [f"{number:064x}" for number in range(5, ARTIFACTS_DRAWN_MAX + 5)]
+def ids(receipts: LiveReceipts) -> list[str]:
+    return [one["id"] for one in receipts.whole()]
+
+
+def test_of_a_burst_as_many_as_a_page_draws_are_followed_to_their_end():
+    receipts, most = LiveReceipts(["a", "b"]), ARTIFACTS_DRAWN_MAX
+    burst = [f"{number:064x}" for number in range(2 * most)]
+    for artifact in burst:
+        receipts.take(event("a", EventKind.PUBLISHED, 1, artifact=artifact))
+    for artifact in burst:
+        receipts.take(event("b", EventKind.VALIDATED, 2, artifact=artifact, peer="a", hop=1))
+    assert ids(receipts) == burst[:most]
+    assert [one["node"] for one in receipts.whole()] == [[1]] * most
+
+
+def test_the_end_of_what_made_room_is_told_all_the_same():
+    receipts, most = LiveReceipts(["a", "b"]), ARTIFACTS_DRAWN_MAX
+    past = [f"{number:064x}" for number in range(3 * most)]
+    for number, artifact in enumerate(past):
+        receipts.take(event("a", EventKind.PUBLISHED, number, artifact=artifact))
+        receipts.take(event("b", EventKind.VALIDATED, number, artifact=artifact, peer="a", hop=1))
+    assert ids(receipts) == past[-most:]
+    assert [(one["id"], one["node"]) for one in receipts.news()] == [(artifact, [1]) for artifact in past[-2 * most :]]
+    assert receipts.news() == []
+
+
+def test_what_is_everywhere_or_waited_for_too_long_makes_room_and_does_not_come_back():
+    receipts, most = LiveReceipts(["a", "b"]), ARTIFACTS_DRAWN_MAX
+    first = [f"{number:064x}" for number in range(most)]
+    for artifact in first:
+        receipts.take(event("a", EventKind.PUBLISHED, 1, artifact=artifact))
+    receipts.take(event("b", EventKind.VALIDATED, 2, artifact=first[7], peer="a", hop=1))
+    receipts.news()
+    receipts.take(event("a", EventKind.PUBLISHED, 3, artifact="e" * 64))
+    assert ids(receipts) == [*first[:7], *first[8:], "e" * 64]
+    receipts.take(event("a", EventKind.PUBLISHED, 60_002, artifact="f" * 64))
+    assert ids(receipts) == [*first[1:7], *first[8:], "e" * 64, "f" * 64]
+    receipts.take(event("b", EventKind.VALIDATED, 70_000, artifact=first[0], peer="a", hop=1))
+    assert first[0] not in ids(receipts)
 
 
 def test_what_is_said_of_a_status_is_bounded(make_status):
