@@ -23,6 +23,7 @@ from p2pnet.cli.session import Session
 from p2pnet.cli.targets.lab_process import FREE_BYTES_MIN
 from p2pnet.cli.verbs import doctor, down, get, inject, logs, report, status, trace, up, withdraw
 from p2pnet.lab_client.kube import Kube
+from p2pnet.measure.pace import pace_of
 from p2pnet.model.events import Collected, EventKind
 from p2pnet.model.jobs import LogLine, RunFile, RunRequest, RunState
 from p2pnet.model.report import Report, Status
@@ -255,7 +256,7 @@ class TestInject:
         self, target: Any, session: Session, report: Report
     ) -> None:
         outcome = await inject.run(
-            inject.InjectOptions(name="demo", size=1024, count=2, rate=2.0, expect=("p95 <= 1s",)), session
+            inject.InjectOptions(name="demo", size=1024, count=2, rate=pace_of(2.0), expect=("p95 <= 1s",)), session
         )
 
         assert outcome.document == report

@@ -70,7 +70,10 @@ def test_apply_and_wait_are_a_whole_experiment(demo: Demo) -> None:
     assert row.split()[:4] == ["smoke", "demo", "Propagated", "100%"]
     assert demo.p2pnet("report", "demo", status["run"])["verdict"] == "pass", "the command line knows the run, too"
     assert "p95 <= 800ms" in demo.kubectl("explain", "injection.spec.expect")
-    told = [event["reason"] for event in demo.get("events", "--field-selector", "involvedObject.kind=Injection")]
+    told = [
+        event["reason"]
+        for event in demo.get("events", "--field-selector", "involvedObject.kind=Injection,involvedObject.name=smoke")
+    ]
     assert sorted(told) == ["ExpectationsMet", "Running"]
     demo.cluster.apply((ROOT / "examples" / "injection.yaml").read_text(), demo.namespace)
     assert len(runs_of(demo, smoke)) == 1, "the same document again is no other experiment"

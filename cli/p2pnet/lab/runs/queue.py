@@ -109,6 +109,8 @@ class RunQueue:
         dishonest = sum(len(group.nodes) for group in self._context.adversaries)
         honest = len(self._context.nodes()) - dishonest
         pace, payloads = pace_of(request.rate), len(request.payloads)
+        if pace is None or not pace.is_staged:
+            raise SpecError("a count of 0: at least 1, unless the rate has stages, which say how many they hold")
         return count_of(pace, payloads=payloads, publisher=request.publisher, nodes=honest)
 
     def _check_limits(self, request: RunRequest, key: str) -> None:
