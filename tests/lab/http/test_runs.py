@@ -164,5 +164,5 @@ async def test_a_run_that_leaves_its_count_to_the_stages_of_its_rate_has_as_many
     started = await lab_client.start_run(request, key="k")
     assert (started.request.count, started.progress.artifacts) == (5, 5)
     assert (await lab_client.start_run(request, key="k")).run == started.run
-    plain = await lab_client.start_run(RunRequest([Payload("x", size=1)], count=0, rate=2.0), key="other")
-    assert plain.request.count == 1
+    with pytest.raises(ProblemError, match="count of 0"):  # a plain rate holds no number
+        await lab_client.start_run(RunRequest([Payload("x", size=1)], count=0, rate=2.0), key="other")
