@@ -60,7 +60,7 @@ def kill_during(person: Any, victim: str, step: int) -> Any:
         time.sleep(chance.uniform(0, 1.5) if victim == "command" else 0)
     else:
         said = lines_of(story)
-        for _ in range(step or 0):
+        for _ in range(step):
             next(said)
         if step == 0:
             next(iter(story.stderr))  # up
