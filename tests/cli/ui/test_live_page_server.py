@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
+import itertools
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from typing import Any
 
 import aiohttp
@@ -26,9 +27,12 @@ from p2pnet.model.report import FaultStatus, Status
 A, B = "ab" * 32, "cd" * 32
 
 
+SEQ = itertools.count()
+
+
 def event(node: str, kind: EventKind, ms: int, *, artifact: str = A, peer: str = "", hop: int = 0) -> Collected:
     return Collected(
-        node=node, incarnation="i", seq=0, t_ns=ms * 10**6, kind=kind, artifact=artifact, peer=peer, hop=hop, bytes=9
+        node=node, incarnation="i", seq=next(SEQ), t_ns=ms * 10**6, kind=kind, artifact=artifact, peer=peer, hop=hop, bytes=9
     )
 
 
@@ -40,6 +44,7 @@ class LiveLab:
         self.process = "lab-1"
         self.told: asyncio.Queue[Collected | None] = asyncio.Queue()
         self.dead = False
+        self.files: dict[tuple[str, str], bytes] = {}
 
     def __getattr__(self, name: str) -> Any:
         if self.dead:
@@ -49,7 +54,11 @@ class LiveLab:
     async def lab(self) -> str:
         return self.process
 
-    async def events(self, cursor: int = 0) -> AsyncIterator[Collected]:
+    async def run_file_from(self, run_id: str, file: str, start: int) -> bytes:
+        return self.files.get((run_id, file), b"")[start:]
+
+    async def events(self, cursor: int = 0, kinds: Collection[EventKind] = ()) -> AsyncIterator[Collected]:
+        assert set(kinds) == {EventKind.PUBLISHED, EventKind.VALIDATED, EventKind.DUPLICATE}
         while (told := await self.told.get()) is not None:
             yield told
         raise TargetError("the lab is gone", where="here", hint="start it")
