@@ -71,14 +71,22 @@ class PodPlacement(NamedTuple):
     members: tuple[str, ...]
 
 
+class PodDefaults(NamedTuple):
+    """What the installation gives pods whose document says nothing: the node image, and Secrets to pull it with."""
+
+    image: str
+    pull_secrets: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True)
 class SubnetContext:
-    """A checked Subnet document and what its object says besides. `image` is used where the document names none."""
+    """A checked Subnet document and what its object says besides; `image` and `pull_secrets` are for what names none."""
 
     subnet: Subnet
     namespace: str
     uid: str
     image: str
+    pull_secrets: tuple[str, ...] = ()
     generation: int = 1
     annotations: Mapping[str, str] = field(default_factory=dict)
     created: datetime | None = None

@@ -68,12 +68,12 @@ class Reconciler:
     """Brings Subnets about. `now` is the wall clock; `reconcile` may be called for any key at any time."""
 
     def __init__(
-        self, cluster: Cluster, labs: Labs, *, image: str, metrics: Metrics | None = None,
+        self, cluster: Cluster, labs: Labs, *, image: str, pull_secrets: tuple[str, ...] = (), metrics: Metrics | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC), lab_watcher: LabWatcher | None = None,
     ) -> None:  # fmt: skip
         self._cluster = cluster
         self._labs = labs
-        self._observer = Observer(cluster, labs, image=image)
+        self._observer = Observer(cluster, labs, image=image, pull_secrets=pull_secrets)
         self._metrics = metrics
         self._now = now
         self._lab_watcher = lab_watcher
