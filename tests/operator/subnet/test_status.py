@@ -48,8 +48,10 @@ def found(new: Object, kind: str) -> tuple[str, str]:
     return one["status"], one["reason"]
 
 
-def status_now(seen: Observed, problem: SubnetProblem | None = None, **spec: object) -> Object:
-    context = subnet_context(nodes=3, **spec)
+def status_now(
+    seen: Observed, problem: SubnetProblem | None = None, annotations: dict[str, str] | None = None, **spec: object
+) -> Object:
+    context = subnet_context(nodes=3, annotations=annotations, **spec)
     seen.children.setdefault(POD, {})
     return status.status_of(context, seen, plan(context, seen, NOW), problem, NOW)
 
@@ -60,6 +62,50 @@ def test_ready_needs_pods_certificates_and_links() -> None:
     assert found(status_now(observed(3, lab_status(2, 3))), "Ready") == ("False", "LinksMissing")
     assert found(status_now(observed(3)), "Ready") == ("Unknown", "LabUnreachable")
     assert found(status_now(observed(3, lab_status(3, 3))), "Ready") == ("False", "AuthorityLost")
+
+
+def test_the_column_status_names_what_is_wrong_then_paused_then_what_is_awaited_then_ready() -> None:
+    whole = observed(3, lab_status(3, 3))
+    paused = {"annotations": {"p2pnet.io/paused": "true"}}
+    assert status_now(whole, SubnetProblem("Quota", "pods=2"))["state"] == "Quota"
+    assert status_now(observed(2, lab_status(3, 3)), SubnetProblem("Quota", "pods=2"), **paused)["state"] == "Quota"
+    assert column("True") == "RolloutStalled"
+    assert column("False", paused="True") == "Paused"
+    assert column("False", progressing="True") == "Scaling"
+    assert column("False") == "LinksMissing"
+    assert column("False", ready="True") == "Ready"
+    refused = SubnetProblem("InvalidSpec", "spec.nodes: no")
+    fresh = status.refused_status({"metadata": {"name": "demo"}}, refused, NOW)
+    assert [fresh[key] for key in ("state", "ready", "connected", "links")] == ["InvalidSpec", "?", "?", "?"]
+    known = status.refused_status(
+        {"metadata": {"name": "demo"}, "status": {"ready": "3/3", "links": "3/3"}}, refused, NOW
+    )
+    assert [known[key] for key in ("state", "ready", "connected", "links")] == ["InvalidSpec", "3/3", "?", "3/3"]
+
+
+def column(degraded: str, *, paused: str = "False", progressing: str = "False", ready: str = "False") -> str:
+    truths = {
+        "Degraded": (degraded, "RolloutStalled"), "Paused": (paused, "Annotated"), "Progressing": (progressing, "Scaling"),
+        "Ready": (ready, "LinksMissing"),
+    }  # fmt: skip
+    return status.state_of([{"type": kind, "status": truth, "reason": why} for kind, (truth, why) in truths.items()])
+
+
+def test_of_eleven_nodes_without_one_ten_are_ready_and_ten_links_of_each_other_are_up() -> None:
+    context = subnet_context(nodes=11)
+    listed = configmaps.membership(context, Observed({"status": {"registryVersion": VERSION - 1}}, {}))
+    pods = wanted_pods(context)
+    for pod in pods.values():
+        pod["status"] = {"conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": time_text(NOW)}]}
+    pods.pop("demo-node-4")
+    maps = {context.members_map: configmaps.members_map(context, listed)}
+    seen = Observed({"metadata": {"name": "demo"}}, {POD: pods, CONFIG_MAP: maps}, lab_status(45, 55))
+    new = status.status_of(context, seen, plan(context, seen, NOW), None, NOW)
+    assert (new["ready"], new["connected"], new["links"]) == ("10/11", "0/11", "45/55")
+    assert (
+        status.status_of(context, dataclasses.replace(seen, lab=None), plan(context, seen, NOW), None, NOW)["links"]
+        == "?"
+    )
 
 
 def test_columns_show_counts_and_the_last_report() -> None:

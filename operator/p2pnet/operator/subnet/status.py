@@ -18,6 +18,7 @@ from p2pnet.subnet.pods import commonest_problem
 
 CONDITIONS = ("Ready", "Progressing", "Degraded", "CertificatesReady", "Connected", "Paused")
 
+UNKNOWN = "?"  # in a column, while nobody can say
 FAULTS_MAX = 64  # in the status: as many as a document may hold; a lab's own may come on top
 FAULTS_NAMED = 5  # in the column
 FAULT_CHARS_MAX = 253  # of a text about a fault
@@ -41,14 +42,16 @@ def status_of(
         moving = {"Progressing": states["Progressing"]} if states["Progressing"].status else {}
         states |= _refused(refused) | moving
         judged = {"Paused", *_refused(refused)}
+    conditions = merge_conditions(CONDITIONS, observed.status, states, context.generation, now, judged=judged)
     return {
         "observedGeneration": context.generation,
+        "state": state_of(conditions),
         **_counts(context, observed, planned),
         **_certificates_and_authority(observed, planned),
         **_lab_columns(context, observed, planned),
         **_faults(observed),
         **_registry_and_expiry(context, observed, planned),
-        "conditions": merge_conditions(CONDITIONS, observed.status, states, context.generation, now, judged=judged),
+        "conditions": conditions,
     }
 
 
@@ -58,7 +61,22 @@ def refused_status(subnet: Object, problem: SubnetProblem, now: datetime) -> Obj
     old = dict(subnet.get("status") or {})
     states = _refused(problem)
     conditions = merge_conditions(CONDITIONS, old, states, generation, now, judged=set(states))
-    return {**old, "observedGeneration": generation, "conditions": conditions}
+    unknown = dict.fromkeys(("ready", "connected", "links"), UNKNOWN)
+    return {
+        **unknown, **old, "observedGeneration": generation, "state": state_of(conditions), "conditions": conditions,
+    }  # fmt: skip
+
+
+def state_of(conditions: Iterable[Object]) -> str:
+    """The column STATUS, in one word: what is wrong, else Paused, else what is still to happen, else Ready."""
+    found = {one["type"]: one for one in conditions}
+    if found["Degraded"]["status"] == "True":
+        return str(found["Degraded"]["reason"])
+    if found["Paused"]["status"] == "True":
+        return "Paused"
+    if found["Progressing"]["status"] == "True":
+        return str(found["Progressing"]["reason"])
+    return "Ready" if found["Ready"]["status"] == "True" else str(found["Ready"]["reason"])
 
 
 def has_expired(context: SubnetContext, lab: Status | None, now: datetime) -> bool:
@@ -141,11 +159,13 @@ def _certificates_and_authority(observed: Observed, planned: Plan) -> Object:
 
 
 def _lab_columns(context: SubnetContext, observed: Observed, planned: Plan) -> Object:
-    """The columns CONNECTED, REACH and P95: what the lab says, else its last report as the status has it."""
-    found: Object = {}
+    """The columns CONNECTED, LINKS, REACH and P95: what the lab says, else its last report as the status has it."""
     lab = observed.lab
     known = lab is not None and _lab_is_current(context, observed, planned)
-    found["connected"] = f"{lab.nodes.connected}/{len(context.members)}" if lab and known else "?"
+    found: Object = {
+        "connected": f"{lab.nodes.connected}/{len(context.members)}" if lab and known else UNKNOWN,
+        "links": f"{lab.links.up}/{lab.links.expected}" if lab and known else UNKNOWN,
+    }
     last = observed.status.get("lastReport")
     # Runs come oldest first: the last one that ended stays.
     for run in lab.runs if lab else []:
