@@ -32,7 +32,9 @@ def test_after_each_edit_nobody_who_waits_is_let_go_by_what_was_before(control: 
             subnet.edit(nodes=5)
             place.injection("early", **{"from": "node-4"})
             until(lambda: place.find("pods", "p2pnet.io/role=node")[5:], "all have pods", every_s=0.1)
-            assert not (place.get("injections", "early") or {}).get("status", {}).get("run"), "it waits for the new node"
+            assert not (place.get("injections", "early") or {}).get("status", {}).get("run"), (
+                "it waits for the new node"
+            )
         control.cluster.kubectl(
             "wait", "--for=condition=Propagated", "injection/early", "--timeout=60s", "--namespace", place.name
         )
@@ -46,7 +48,11 @@ def edited(control: Control, subnet: Twin, what: str, spec: dict[str, Any], node
         patch.setattr(control.labs, "deaf", lambda space, _: space == namespace)
         subnet.edit(**spec)
         generation = subnet.thing()["metadata"]["generation"]
-        until(lambda: connected(cluster, namespace)["generation"] == generation, f"{what}: the operator has looked", every_s=0.1)
+        until(
+            lambda: connected(cluster, namespace)["generation"] == generation,
+            f"{what}: the operator has looked",
+            every_s=0.1,
+        )
         words = ("wait", "--for=condition=Connected", "subnet/demo", "--timeout=1s", "--namespace", namespace)
         assert "timed out" in cluster.refused(*words), what
         seen = connected(cluster, namespace)
