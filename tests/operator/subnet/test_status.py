@@ -1,4 +1,4 @@
-"""A Subnet's status has six conditions, counts and columns, and events for what people wait for."""
+"""A Subnet's status has six conditions, counts and columns."""
 
 import dataclasses
 from datetime import timedelta
@@ -226,21 +226,6 @@ def test_conditions_of_the_document_in_force_are_not_reported_for_the_refused_on
     assert generations(new) == {
         "Ready": 8, "Progressing": 8, "Degraded": 8, "Paused": 8, "CertificatesReady": 1, "Connected": 1,
     }  # fmt: skip
-
-
-def test_only_what_people_wait_for_becomes_an_event() -> None:
-    def one(kind: str, truth: str, reason: str) -> Object:
-        return {"type": kind, "status": truth, "reason": reason, "message": "", "lastTransitionTime": time_text(NOW)}
-
-    events = status.transition_events(
-        [one("Ready", "False", "Creating"), one("Connected", "True", "LinksUp"), one("Ready", "True", "Connected"),
-         one("Degraded", "True", "CrashLoop"), one("Degraded", "False", "Healthy"), one("Paused", "True", "Annotated")]
-    )  # fmt: skip
-    assert [(event.reason, event.warning) for event in events] == [
-        ("Connected", False),
-        ("CrashLoop", True),
-        ("Annotated", False),
-    ]
 
 
 def test_a_subnet_is_deleted_when_its_ttl_is_over_and_no_run_is_open() -> None:

@@ -100,6 +100,12 @@ STATUS: Schema = fields(
         ),
         "Counts of nodes in all groups.",
     ),
+    rollout=said(
+        fields(
+            startedAt=said(text(), "When it began, in RFC 3339."), pods=said(count(), "Pods that were to be replaced then."),
+        ),
+        "The rolling update under way.",
+    ),
     certificates=said(
         fields(
             issued=said(count(), "Nodes that have a certificate."),

@@ -1,4 +1,4 @@
-"""What a Subnet's status and its events say, from what was planned and observed. Pure: `now` is an argument.
+"""What a Subnet's status says, from what was planned and observed. Pure: `now` is an argument.
 
 The conditions are `Ready`, `Progressing`, `Degraded`, `CertificatesReady`, `Connected` and `Paused`. `Degraded` names the first
 problem that is known, in this order: a write that failed, the authority or Issuer, a pod, a stalled rollout.
@@ -10,10 +10,10 @@ from datetime import datetime
 from p2pnet.model.report import RUN_ENDED, RUN_OPEN, Status
 from p2pnet.model.text import some
 from p2pnet.operator.kube.api import MANAGED_BY, MANAGER, POD, Object, meta, time_text
-from p2pnet.operator.kube.status import ConditionState, ObjectEvent, merge_conditions
+from p2pnet.operator.kube.status import ConditionState, merge_conditions
 from p2pnet.operator.subnet.context import GROUP_LABEL, ROLE_LABEL, SUBNET_LABEL, Observed, SubnetContext, SubnetProblem
 from p2pnet.operator.subnet.plan import Plan
-from p2pnet.subnet.expiry import WARNING, expires_at, is_expired
+from p2pnet.subnet.expiry import expires_at, is_expired
 from p2pnet.subnet.pods import commonest_problem
 
 CONDITIONS = ("Ready", "Progressing", "Degraded", "CertificatesReady", "Connected", "Paused")
@@ -23,11 +23,9 @@ FAULTS_MAX = 64  # in the status: as many as a document may hold; a lab's own ma
 FAULTS_NAMED = 5  # in the column
 FAULT_CHARS_MAX = 253  # of a text about a fault
 
+
 _UNREADY = {"Creating", "NotReady", "RollingUpdate", "Configuring"}
 """What is to happen until the nodes and the lab are those of the document: before that a Subnet is not Ready."""
-_EVENT_CONDITIONS = {"Ready", "Degraded", "Paused", "CertificatesReady"}
-_SILENT_REASONS = {"Healthy", "NotPaused", "Issuing"}
-_WARNINGS = {("Degraded", "True"), ("CertificatesReady", "False")}
 
 
 def status_of(
@@ -47,6 +45,7 @@ def status_of(
         "observedGeneration": context.generation,
         "state": state_of(conditions),
         **_counts(context, observed, planned),
+        **_rollout(context, observed, planned, now),
         **_certificates_and_authority(observed, planned),
         **_lab_columns(context, observed, planned),
         **_faults(observed),
@@ -96,32 +95,6 @@ def is_settled(status: Object) -> bool:
     return found.get("Progressing") == "False" and found.get("Connected") == "True"
 
 
-def transition_events(changed: Iterable[Object]) -> list[ObjectEvent]:
-    """Events for conditions that changed, where people wait for the change; a state that is merely pending is none."""
-    return [
-        ObjectEvent(
-            one["reason"], one["message"] or f"{one['type']} is {one['status']}",
-            since=one["lastTransitionTime"] + one["type"], warning=(one["type"], one["status"]) in _WARNINGS,
-        )
-        for one in changed
-        if one["type"] in _EVENT_CONDITIONS and one["status"] != "Unknown" and one["reason"] not in _SILENT_REASONS
-        and (one["type"], one["status"]) != ("Ready", "False")
-    ]  # fmt: skip
-
-
-def plan_events(context: SubnetContext, planned: Plan, now: datetime) -> list[ObjectEvent]:
-    """Events for steps of an authority's replacement, and for a ttl that ends soon."""
-    events = []
-    decision = planned.decision
-    if decision.note is not None and decision.held is not None:
-        events.append(ObjectEvent(*decision.note, since=f"{decision.held.phase} {decision.held.fingerprint}"))
-    end = expires_at(context.subnet, context.created)
-    # Within a minute or two of the time the warning is due: at rest a Subnet is reconciled every minute.
-    if end is not None and WARNING * 0.85 < end - now <= WARNING:
-        events.append(ObjectEvent("Expiring", f"the ttl ends at {time_text(end)}", time_text(end), warning=True))
-    return events
-
-
 def _counts(context: SubnetContext, observed: Observed, planned: Plan) -> Object:
     """Nodes by state, and what the scale subresource reads, which covers the group `node` alone."""
     ready = [pod for pod in planned.pods if pod.exists and not pod.terminating and pod.ready_since is not None]
@@ -142,6 +115,16 @@ def _counts(context: SubnetContext, observed: Observed, planned: Plan) -> Object
         "updatedReplicas": sum(members[pod.name] for pod in scaled if pod.exists and not pod.outdated),
         "selector": f"{SUBNET_LABEL}={context.name},{GROUP_LABEL}=node,{ROLE_LABEL}=node,{MANAGED_BY}={MANAGER}",
     }
+
+
+def _rollout(context: SubnetContext, observed: Observed, planned: Plan, now: datetime) -> Object:
+    """The rolling update under way: from the first outdated pod until all, the lab's at last, are up to date and ready."""
+    begun, pods = observed.status.get("rollout"), [*planned.pods, planned.lab]
+    outdated = sum(pod.exists and pod.outdated for pod in pods)
+    if outdated and not begun and not context.paused:
+        begun = {"startedAt": time_text(now), "pods": outdated}
+    done = all(pod.ready_since is not None and not pod.terminating and not pod.outdated for pod in pods)
+    return {"rollout": begun} if begun and not done else {}
 
 
 def _certificates_and_authority(observed: Observed, planned: Plan) -> Object:
