@@ -25,6 +25,7 @@ from p2pnet.operator.kube.api import (
     name_of,
     owned_by,
 )
+from p2pnet.subnet.document import digest_of
 from p2pnet.subnet.members import members
 from p2pnet.subnet.spec import Subnet
 
@@ -107,6 +108,16 @@ class SubnetContext:
     def members(self) -> list[tuple[str, str]]:
         """(name, group) of every member, in order."""
         return members(self.subnet)
+
+    @cached_property
+    def document_digest(self) -> str:
+        """What a lab says of the document in force when it is this one."""
+        return digest_of(self.subnet)
+
+    @cached_property
+    def member_names(self) -> frozenset[str]:
+        """The names of all members."""
+        return frozenset(name for name, _ in self.members)
 
     @cached_property
     def placements(self) -> list[PodPlacement]:
