@@ -163,15 +163,15 @@ def _step(
             return _written(context, secret, begun, ("AuthorityReplacing", "nodes learn of the new authority"))
         case RotationPhase.TRUSTING:
             behind = lagging_trust(context, observed, held.bundle)
-            done = "all trust the new authority"
+            done = ("AuthorityReplacing", "all trust the new authority")
         case RotationPhase.ISSUING:
             behind = lagging_leaves(context, observed, held.current_pem)
-            done = "all show leaves of the new authority"
+            done = ("AuthorityReplaced", "all show leaves of the new authority; nobody trusts the old one any more")
     if behind:
         return CertificateDecision(
             held, waiting=f"replacing the authority ({held.phase}): waiting for {some(behind, 5)}"
         )
-    return _written(context, secret, held.advanced(), ("AuthorityReplacing", done))
+    return _written(context, secret, held.advanced(), done)
 
 
 def _recovered(
