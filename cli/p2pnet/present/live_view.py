@@ -29,7 +29,7 @@ from p2pnet.present.view import (
 from p2pnet.present.words import clean
 
 SERIES_NODES_MAX = 20
-"""Of the rich page's 40: series are told again and again."""
+"""Fewer than in the rich page: series are told again and again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class LiveSums:
     sums: SpreadSums
     reach: ReachCurve | None = None
     start: float = 0.0
-    """Of the axis of time: the first publication, in Unix seconds."""
+    """The begin of the axis of time: the first publication, in Unix seconds."""
     series: SampledNodes | None = None
     faults: Sequence[FaultStatus] = ()
     network: Sequence[NetworkRow] = ()

@@ -268,7 +268,7 @@ def duplicates_of(spread: SpreadSums) -> Json:
 
 
 def _start(one: DrawnRun, spread: Propagation) -> float:
-    """Of the axis of time: the first publication, in Unix seconds."""
+    """The begin of the axis of time: the first publication, in Unix seconds."""
     offset = one.run.unix_offset_s if one.run is not None else None
     return (spread.first_ns or 0) / 1e9 + offset if offset is not None else one.report.started_at
 

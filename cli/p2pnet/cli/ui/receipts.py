@@ -133,9 +133,7 @@ class LiveReceipts:
         if len(self._artifacts) < self._artifacts_max:
             return True
         for artifact, one in self._artifacts.items():
-            everywhere = one.published_ns is not None and len(one.came) >= self.sums.expected(
-                self.nodes[one.publisher]
-            )
+            everywhere = one.published_ns is not None and len(one.came) >= self.sums.expected(self.nodes[one.publisher])
             if everywhere or now_ns - one.begun_ns > WAITED_NS:
                 self._let_go(artifact, one)
                 return True

@@ -53,7 +53,11 @@ class FollowedSums:
         """What each node got, with the median of its last RECENT_MAX latencies; what is under way does not count as missing."""
         found = []
         for node, number in self._numbers.items():
-            recent, slowest, received = self._recent[number], self.spread.slowest.get(node), self.spread.received[number]
+            recent, slowest, received = (
+                self._recent[number],
+                self.spread.slowest.get(node),
+                self.spread.received[number],
+            )
             found.append(
                 NodeReceipts(
                     node, received, received, median(recent) if recent else None,
