@@ -51,21 +51,22 @@ def test_with_objects_warnings_and_what_nobody_caught_are_objects_too():
         "log_all(logging.StreamHandler(sys.stderr))\n"
         "warnings.warn('old')\n"
         "logging.getLogger('library').info('of a library')\n"
+        "logging.getLogger('library').debug('more of it')\n"
         "thread = threading.Thread(target=lambda: 1 / 0); thread.start(); thread.join()\n"
         "class Bad:\n"
         "    def __del__(self): raise ValueError('late')\n"
         "Bad()\n"
         "raise RuntimeError('the end')\n"
     )
-    environment = {**os.environ, "P2PNET_LOG_FORMAT": "json"}
+    environment = {**os.environ, "P2PNET_LOG_FORMAT": "json", "P2PNET_LOG_LEVEL": "debug"}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
     found = [json_line(line) for line in done.stderr.splitlines()]
     assert None not in found, done.stderr
     lines = [one for one in found if one]
     assert [(one.level, one.logger) for one in lines] == [
-        ("WARNING", "py.warnings"), ("INFO", "library"), *[("CRITICAL", "p2pnet")] * 3,
+        ("WARNING", "py.warnings"), ("INFO", "library"), ("DEBUG", "library"), *[("CRITICAL", "p2pnet")] * 3,
     ]  # fmt: skip
-    assert [one.last for one in lines[2:]] == [
+    assert [one.last for one in lines[3:]] == [
         "ZeroDivisionError: division by zero", "ValueError: late", "RuntimeError: the end",
     ]  # fmt: skip
     assert done.returncode == 1

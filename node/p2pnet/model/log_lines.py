@@ -18,6 +18,8 @@ import msgspec
 
 FORMAT_ENV = "P2PNET_LOG_FORMAT"
 """The variable that names the format: `text` or `json`."""
+LEVEL_ENV = "P2PNET_LOG_LEVEL"
+"""The variable that names the least level that is logged; INFO without it or with another word."""
 FORMATS = ("text", "json")
 FIELDS = "p2pnet_fields"
 """Attribute of a log record: more keys for its object, a mapping."""
@@ -87,11 +89,13 @@ def is_json(environment: Mapping[str, str] = os.environ) -> bool:
     return environment.get(FORMAT_ENV, "").strip().lower() == "json"
 
 
-def log_all(handler: logging.Handler, level: int | str = logging.INFO, *, as_json: bool | None = None) -> None:
-    """Have this process log through `handler` alone, as its environment says or as `as_json` does.
+def log_all(handler: logging.Handler, level: str = "", *, as_json: bool | None = None) -> None:
+    """Have this process log through `handler` alone, as its environment says or as `level` and `as_json` do.
 
     With objects also warnings, and errors that nobody caught.
     """
+    asked = (level or os.environ.get(LEVEL_ENV, "")).strip().upper()
+    level = asked if asked in LEVELS else "INFO"
     as_json = is_json() if as_json is None else as_json
     handler.setFormatter(JsonFormatter() if as_json else UtcFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)

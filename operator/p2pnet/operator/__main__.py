@@ -129,7 +129,9 @@ async def _renew(leadership: Leadership) -> None:
 async def _operate(cluster: Cluster, settings: OperatorSettings, metrics: Metrics, health: Health) -> None:
     labs = HttpLabs()
     lab_watcher = LabWatcher(labs)
-    subnets = Reconciler(cluster, labs, image=settings.node_image, metrics=metrics, lab_watcher=lab_watcher)
+    subnets = Reconciler(
+        cluster, labs, image=settings.node_image, pull_secrets=settings.pull_secrets, metrics=metrics, lab_watcher=lab_watcher,
+    )  # fmt: skip
     injections = InjectionReconciler(cluster, HttpRunLabs(), metrics=metrics)
     subnets.on_lab = injections.sweep
     controllers = [metrics.measured(subnets.controller), metrics.measured(injections.controller)]

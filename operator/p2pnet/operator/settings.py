@@ -19,6 +19,8 @@ class OperatorSettings:
     """P2PNET_WATCH_NAMESPACES, comma separated; empty: all namespaces."""
     node_image: str = ""
     """P2PNET_NODE_IMAGE: the image of a Subnet that names none."""
+    pull_secrets: tuple[str, ...] = ()
+    """P2PNET_IMAGE_PULL_SECRETS, comma separated: Secrets to pull with, in the pods of a Subnet that names none."""
     workers: int = 4
     """P2PNET_WORKERS: resources reconciled at the same time."""
     leader_election: bool = False
@@ -56,9 +58,13 @@ class OperatorSettings:
                 raise SpecError(f"P2PNET_{name}={value!r}: one of {', '.join(choices)}")
             return found
 
+        def words(name: str) -> tuple[str, ...]:
+            return tuple(one.strip() for one in text(name).split(",") if one.strip())
+
         return cls(
-            namespaces=tuple(one.strip() for one in text("WATCH_NAMESPACES").split(",") if one.strip()),
+            namespaces=words("WATCH_NAMESPACES"),
             node_image=text("NODE_IMAGE", default_image()),
+            pull_secrets=words("IMAGE_PULL_SECRETS"),
             workers=number("WORKERS", 4, 1, 64),
             leader_election=text("LEADER_ELECTION").lower() == "true",
             identity=text("POD_NAME", socket.gethostname()),

@@ -37,7 +37,6 @@ from p2pnet.operator.subnet.observe import Observer, UnsupportedError, edges_ref
 from p2pnet.operator.subnet.plan import Plan, plan
 from p2pnet.operator.subnet.plan.authority import CertificateDecision
 from p2pnet.operator.subnet.plan.configmaps import document, read_membership
-from p2pnet.subnet.document import digest_of
 from p2pnet.subnet.expiry import WARNING, expires_at
 
 log = logging.getLogger(__name__)
@@ -69,12 +68,12 @@ class Reconciler:
     """Brings Subnets about. `now` is the wall clock; `reconcile` may be called for any key at any time."""
 
     def __init__(
-        self, cluster: Cluster, labs: Labs, *, image: str, metrics: Metrics | None = None,
+        self, cluster: Cluster, labs: Labs, *, image: str, pull_secrets: tuple[str, ...] = (), metrics: Metrics | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC), lab_watcher: LabWatcher | None = None,
     ) -> None:  # fmt: skip
         self._cluster = cluster
         self._labs = labs
-        self._observer = Observer(cluster, labs, image=image)
+        self._observer = Observer(cluster, labs, image=image, pull_secrets=pull_secrets)
         self._events = EventRecorder(cluster, SUBNET)
         self._metrics = metrics
         self._now = now
@@ -171,9 +170,10 @@ class Reconciler:
             newer = lab.registry_version < planned.membership.registry.version
             if newer:
                 await self._labs.push_members(*address, planned.membership)
-            if lab.document not in ("", digest_of(context.subnet)):
+            other = lab.document not in ("", context.document_digest)
+            if other:
                 await self._labs.push_document(*address, document(context))
-            if newer:  # the summary read before counts the former members
+            if newer or other:  # the summary read before is about the former members and document
                 observed.lab = await self._labs.summary(*address)
         except P2pnetError as error:
             observed.lab_problem = f"the lab did not take members or document: {error}"

@@ -24,6 +24,10 @@ FAULTS_NAMED = 5  # in the column
 FAULT_CHARS_MAX = 253  # of a text about a fault
 
 
+_UNREADY = {"Creating", "NotReady", "RollingUpdate", "Configuring"}
+"""What is to happen until the nodes and the lab are those of the document: before that a Subnet is not Ready."""
+
+
 def status_of(
     context: SubnetContext, observed: Observed, planned: Plan, problem: SubnetProblem | None, now: datetime,
     *, refused: SubnetProblem | None = None,
@@ -101,7 +105,7 @@ def _counts(context: SubnetContext, observed: Observed, planned: Plan) -> Object
     nodes = {
         "desired": len(context.members),
         "ready": sum(members[pod.name] for pod in ready),
-        "connected": lab.nodes.connected if lab and _lab_is_current(observed, planned) else 0,
+        "connected": lab.nodes.connected if lab and _lab_is_current(context, observed, planned) else 0,
     }
     return {
         "ready": f"{nodes['ready']}/{nodes['desired']}",
@@ -140,7 +144,7 @@ def _certificates_and_authority(observed: Observed, planned: Plan) -> Object:
 def _lab_columns(context: SubnetContext, observed: Observed, planned: Plan) -> Object:
     """The columns CONNECTED, LINKS, REACH and P95: what the lab says, else its last report as the status has it."""
     lab = observed.lab
-    known = lab is not None and _lab_is_current(observed, planned)
+    known = lab is not None and _lab_is_current(context, observed, planned)
     found: Object = {
         "connected": f"{lab.nodes.connected}/{len(context.members)}" if lab and known else UNKNOWN,
         "links": f"{lab.links.up}/{lab.links.expected}" if lab and known else UNKNOWN,
@@ -205,9 +209,9 @@ def _condition_states(
     context: SubnetContext, observed: Observed, planned: Plan, problem: SubnetProblem | None, now: datetime
 ) -> dict[str, ConditionState]:
     connected = _connected(context, observed, planned)
-    certificates = _certificates(context, planned, now)
-    pending = _pending(planned)
-    if pending is not None and pending[0] in ("Creating", "NotReady"):
+    certificates = _certificates(context, planned, now, written=problem is None and not context.paused)
+    pending = _pending(context, observed, planned)
+    if pending is not None and pending[0] in _UNREADY:
         ready = ConditionState(False, *pending)
     elif connected.status is not True or certificates.status is not True:
         ready = connected if connected.status is not True else certificates
@@ -226,7 +230,7 @@ def _condition_states(
     }
 
 
-def _pending(planned: Plan) -> tuple[str, str] | None:
+def _pending(context: SubnetContext, observed: Observed, planned: Plan) -> tuple[str, str] | None:
     """What is still to happen, as (reason, message): the first of the steps in the order they are taken."""
     missing = [pod.name for pod in planned.pods if not pod.exists]
     if missing:
@@ -238,6 +242,10 @@ def _pending(planned: Plan) -> tuple[str, str] | None:
         return "RollingUpdate", f"{planned.rollout.outdated} pods to be replaced"
     if planned.surplus:
         return "Scaling", f"pods to go: {some(planned.surplus, 5)}"
+    if planned.lab.exists and planned.lab.outdated:
+        return "RollingUpdate", "the lab's pod is to be replaced, once no run is open"
+    if observed.lab is not None and observed.lab.document not in ("", context.document_digest):
+        return "Configuring", observed.lab_problem or "the lab has not taken this document yet"
     if planned.decision.waiting:
         return "ReplacingAuthority", planned.decision.waiting
     return None
@@ -254,26 +262,34 @@ def _stalled(planned: Plan) -> SubnetProblem:
     return SubnetProblem("RolloutStalled", f"not ready in time: {some(planned.rollout.stalled, 5)}")
 
 
-def _lab_is_current(observed: Observed, planned: Plan) -> bool:
+def _lab_is_current(context: SubnetContext, observed: Observed, planned: Plan) -> bool:
     """Whether the lab's counts are of the members desired now, not of those before an edit."""
-    wanted = planned.membership.registry.version if planned.membership else None
-    return observed.lab is not None and wanted is not None and observed.lab.registry_version == wanted
+    lab, wanted = observed.lab, planned.membership
+    if lab is None or wanted is None or lab.registry_version != wanted.registry.version:
+        return False
+    # By name, too: a version alone does not tell two lists apart that were written at the same time.
+    return lab.nodes.desired == len(context.members) and {one.name for one in lab.members} <= context.member_names
 
 
 def _connected(context: SubnetContext, observed: Observed, planned: Plan) -> ConditionState:
     lab = observed.lab
     if lab is None:
         return ConditionState(None, "LabUnreachable", observed.lab_problem or "the lab has not been reached yet")
-    if not _lab_is_current(observed, planned):
-        return ConditionState(None, "LabOutdated", observed.lab_problem or "the lab has not heard of these members yet")
+    if not _lab_is_current(context, observed, planned):
+        why = observed.lab_problem or "the lab has not heard of these members yet"
+        return ConditionState(False, "MembersChanging", why)
     links = lab.links
+    counted = f"links {links.up}/{links.expected}"
     enough = links.up >= context.subnet.spec.ready.connected.ratio * links.expected
     if not links.expected and len(context.members) > 1:
         enough = False  # a lab that knows no edges yet says nothing about them
-    return ConditionState(enough, "LinksUp" if enough else "LinksMissing", f"links {links.up}/{links.expected}")
+    if enough and planned.rollout.outdated:
+        return ConditionState(False, "MembersChanging", f"{counted}; {planned.rollout.outdated} pods to be replaced")
+    return ConditionState(enough, "LinksUp" if enough else "LinksMissing", counted)
 
 
-def _certificates(context: SubnetContext, planned: Plan, now: datetime) -> ConditionState:
+def _certificates(context: SubnetContext, planned: Plan, now: datetime, *, written: bool) -> ConditionState:
+    """`written`: whether the leaves that were issued just now are in their Secrets."""
     desired, issued = len(context.members), planned.issued.issued
     expired = sum(end <= now for end in planned.issued.expiries)
     if planned.decision.problem is not None:
@@ -281,4 +297,6 @@ def _certificates(context: SubnetContext, planned: Plan, now: datetime) -> Condi
     if issued < desired or expired:
         more = f", {expired} expired" if expired else ""
         return ConditionState(False, "Issuing", f"certificates {issued}/{desired}{more}")
+    if planned.issued.renewed and not written:
+        return ConditionState(False, "Issuing", f"{planned.issued.renewed} certificates are not written yet")
     return ConditionState(True, "Issued", f"certificates {issued}/{desired}")
