@@ -28,7 +28,7 @@ from p2pnet.operator.kube.api import (
     time_text,
 )
 from p2pnet.operator.kube.queue import Key
-from p2pnet.operator.subnet.context import CHILDREN, SUBNET, Observed, SubnetContext
+from p2pnet.operator.subnet.context import CHILDREN, SUBNET, Observed, PodDefaults, SubnetContext
 from p2pnet.operator.subnet.observe import context_of
 from p2pnet.operator.subnet.plan.configmaps import read_membership
 from p2pnet.operator.subnet.plan.leaves import short
@@ -261,7 +261,7 @@ class World:
         return found["status"], found["reason"]
 
     def context(self) -> SubnetContext:
-        return context_of(self.subnet, IMAGE)
+        return context_of(self.subnet, PodDefaults(IMAGE))
 
     def observed(self) -> Observed:
         kinds = {kind for kind, _, _ in self.api.objects} - {SUBNET, EVENT}
@@ -413,7 +413,9 @@ def subnet_context(
         "name": name, "namespace": NAMESPACE, "uid": "uid-0", "generation": 1, "annotations": annotations or {},
         "creationTimestamp": time_text(created),
     }  # fmt: skip
-    return context_of({"apiVersion": SUBNET.api, "kind": "Subnet", "metadata": metadata, "spec": spec}, IMAGE)
+    return context_of(
+        {"apiVersion": SUBNET.api, "kind": "Subnet", "metadata": metadata, "spec": spec}, PodDefaults(IMAGE)
+    )
 
 
 def counted(api: Api) -> Counter[str]:

@@ -25,6 +25,7 @@ from p2pnet.operator.kube.api import (
     name_of,
     owned_by,
 )
+from p2pnet.subnet.document import digest_of
 from p2pnet.subnet.members import members
 from p2pnet.subnet.spec import Subnet
 
@@ -71,14 +72,22 @@ class PodPlacement(NamedTuple):
     members: tuple[str, ...]
 
 
+class PodDefaults(NamedTuple):
+    """What the installation gives pods whose document says nothing: the node image, and Secrets to pull it with."""
+
+    image: str
+    pull_secrets: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True)
 class SubnetContext:
-    """A checked Subnet document and what its object says besides. `image` is used where the document names none."""
+    """A checked Subnet document and what its object says besides; `image` and `pull_secrets` are for what names none."""
 
     subnet: Subnet
     namespace: str
     uid: str
     image: str
+    pull_secrets: tuple[str, ...] = ()
     generation: int = 1
     annotations: Mapping[str, str] = field(default_factory=dict)
     created: datetime | None = None
@@ -99,6 +108,16 @@ class SubnetContext:
     def members(self) -> list[tuple[str, str]]:
         """(name, group) of every member, in order."""
         return members(self.subnet)
+
+    @cached_property
+    def document_digest(self) -> str:
+        """What a lab says of the document in force when it is this one."""
+        return digest_of(self.subnet)
+
+    @cached_property
+    def member_names(self) -> frozenset[str]:
+        """The names of all members."""
+        return frozenset(name for name, _ in self.members)
 
     @cached_property
     def placements(self) -> list[PodPlacement]:

@@ -26,7 +26,7 @@ from p2pnet.operator.kube.api import (  # fmt: skip
     uid_of,
 )
 from p2pnet.operator.kube.queue import Key
-from p2pnet.operator.subnet.context import CHILDREN, Observed, SubnetContext, SubnetProblem, config_map_of
+from p2pnet.operator.subnet.context import CHILDREN, Observed, PodDefaults, SubnetContext, SubnetProblem, config_map_of
 from p2pnet.operator.subnet.lab import Labs, address_of
 from p2pnet.operator.subnet.plan.configmaps import DOCUMENT_KEY, read_membership
 from p2pnet.subnet.document import load_subnet
@@ -46,12 +46,12 @@ class UnsupportedError(SpecError):
 
 
 class Observer:
-    """Reads Subnets and what belongs to them. `image` is that of nodes where the document names none."""
+    """Reads Subnets and what belongs to them. `image` and `pull_secrets` are for documents that name none."""
 
-    def __init__(self, cluster: Cluster, labs: Labs, *, image: str) -> None:
+    def __init__(self, cluster: Cluster, labs: Labs, *, image: str, pull_secrets: tuple[str, ...] = ()) -> None:
         self._cluster = cluster
         self._labs = labs
-        self._image = image
+        self._defaults = PodDefaults(image, pull_secrets)
         self._contexts: dict[Key, tuple[Object, SubnetContext]] = {}
         """What a context was made from, and the context with all that it has cached."""
 
@@ -62,13 +62,13 @@ class Observer:
         """
         reference = edges_reference(subnet)
         if reference is not None:  # never cached: the ConfigMap changes without the Subnet
-            return context_of(subnet, self._image, await self._edges(subnet, *reference))
+            return context_of(subnet, self._defaults, await self._edges(subnet, *reference))
         parts = ("uid", "generation", "annotations")
         document = {"spec": subnet.get("spec"), **{part: meta(subnet).get(part) for part in parts}}
         before = self._contexts.get(key)
         if before is not None and before[0] == document:
             return before[1]
-        context = context_of(subnet, self._image)
+        context = context_of(subnet, self._defaults)
         self._contexts[key] = document, context
         return context
 
@@ -80,7 +80,7 @@ class Observer:
         if config_map is None or not text or not owned_by(config_map, uid_of(subnet)):
             return None
         try:
-            return _context(subnet, load_subnet(text), self._image)
+            return _context(subnet, load_subnet(text), self._defaults)
         except SpecError:  # written by another version of the operator
             return None
 
@@ -140,7 +140,7 @@ class Observer:
             observed.lab_problem = str(error)
 
 
-def context_of(subnet: Object, image: str, edges: list[list[str]] | None = None) -> SubnetContext:
+def context_of(subnet: Object, defaults: PodDefaults, edges: list[list[str]] | None = None) -> SubnetContext:
     """The context of a Subnet object; `edges` take the place of an `edgesFrom`. Raises SpecError."""
     metadata = meta(subnet)
     spec: Mapping[str, Any] = subnet.get("spec") or {}
@@ -151,7 +151,7 @@ def context_of(subnet: Object, image: str, edges: list[list[str]] | None = None)
         "apiVersion": subnet.get("apiVersion"), "kind": subnet.get("kind"), "spec": spec,
         "metadata": {"name": metadata.get("name"), "namespace": metadata.get("namespace")},
     }  # fmt: skip
-    return _context(subnet, load_subnet(document), image)
+    return _context(subnet, load_subnet(document), defaults)
 
 
 def edges_reference(subnet: Object) -> tuple[str, str] | None:
@@ -161,13 +161,14 @@ def edges_reference(subnet: Object) -> tuple[str, str] | None:
     return (str(found["configMap"]), str(found.get("key", "edges"))) if found.get("configMap") else None
 
 
-def _context(thing: Object, subnet: Subnet, image: str) -> SubnetContext:
+def _context(thing: Object, subnet: Subnet, defaults: PodDefaults) -> SubnetContext:
     refused = unsupported(subnet, "cluster")
     if refused:
         raise UnsupportedError("; ".join(refused))
     metadata = meta(thing)
     return SubnetContext(
-        subnet, str(metadata["namespace"]), str(metadata.get("uid", "")), image,
+        subnet, str(metadata["namespace"]), str(metadata.get("uid", "")), defaults.image,
+        pull_secrets=defaults.pull_secrets,
         generation=int(metadata.get("generation", 1)), annotations=annotations_of(thing),
         created=parse_time(metadata.get("creationTimestamp")),
     )  # fmt: skip

@@ -1,6 +1,7 @@
 """The pods of nodes and lab, and how they are found and reached."""
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -54,6 +55,19 @@ def test_a_group_has_its_own_image_env_and_pod() -> None:
     assert pod["spec"]["nodeSelector"] == {"a": "b"}
     assert container(pod)["resources"]["requests"]["memory"] == "32Mi", "a default request never exceeds a limit"
     assert "nodeSelector" not in wanted_pods(context)["demo-node-0"]["spec"]
+
+
+def test_pods_pull_with_what_the_document_names_else_with_the_installations_own() -> None:
+    own = {"imagePullSecrets": [{"name": "mine"}]}
+    context = subnet_context(nodes=1, groups=[{"name": "next", "nodes": 1, "pod": own}])
+    bare = [*wanted_pods(context).values(), pods.lab_pod(context)]
+    given = replace(context, pull_secrets=("login", "mirror"), cache={})
+    found = {
+        name_of(pod): pod["spec"].get("imagePullSecrets") for pod in [*wanted_pods(given).values(), pods.lab_pod(given)]
+    }
+    login = [{"name": "login"}, {"name": "mirror"}]
+    assert found == {"demo-node-0": login, "demo-lab": login, "demo-next-0": [{"name": "mine"}]}
+    assert [pod["spec"].get("imagePullSecrets") for pod in bare] == [[{"name": "mine"}], None, None]
 
 
 def test_metadata_classes_and_security_contexts_of_the_document_reach_nodes_and_lab() -> None:

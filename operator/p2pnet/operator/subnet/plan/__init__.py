@@ -42,6 +42,7 @@ class Plan:
     issued: secrets.IssuedSecrets = field(default_factory=secrets.IssuedSecrets)
     membership: Membership | None = None
     pods: list[PodState] = field(default_factory=list)
+    lab: PodState = field(default_factory=lambda: PodState("", exists=False))
     rollout: Rollout = field(default_factory=Rollout)
     surplus: list[str] = field(default_factory=list)
     """Pods that exist and are not desired any more."""
@@ -124,14 +125,14 @@ def _pods(context: SubnetContext, observed: Observed, planned: Plan, now: dateti
     planned.pods = [state_of(name, body, there.get(name)) for name, body in wanted.items()]
     planned.rollout = rollout.decide(planned.pods, rollout.unavailable_max(len(wanted)), now)
     lab = pods.lab_pod(context)
-    lab_state = state_of(context.lab, lab, there.get(context.lab))
+    planned.lab = state_of(context.lab, lab, there.get(context.lab))
     missing = {name: body for name, body in {context.lab: lab, **wanted}.items() if name not in there}
     # The lab first: the kubelet starts pods in this order, and only the lab can report how the others are.
     actions: list[Action] = [Create(POD, body) for name, body in missing.items() if name in planned.issued.complete]
     actions += _labels([*wanted.values(), lab], there)
     # An ended lab measures nothing: replaced at once, whatever runs.
-    if lab_state.ended or (lab_state.outdated and _lab_may_go(lab_state, observed, planned)):
-        actions += _delete(POD, there.get(context.lab), "ended" if lab_state.ended else "outdated")
+    if planned.lab.ended or (planned.lab.outdated and _lab_may_go(planned.lab, observed, planned)):
+        actions += _delete(POD, there.get(context.lab), "ended" if planned.lab.ended else "outdated")
     for name in planned.rollout.delete:
         actions += _delete(POD, there.get(name), "replaced")
     return actions
