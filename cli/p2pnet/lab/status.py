@@ -163,6 +163,7 @@ def _member(name: str, group: str, known: StatusInputs, edges: _Edges, address: 
         silent_since=_rfc3339_of(found.since) if found is not None and peers is None else None,
         last_heard=None if heard is None else _rfc3339_of(heard),
         trusted=peers.trusted if peers else [], leaf=peers.leaf if peers else "",
+        unfinished=peers.unfinished if peers else None,
         behaviour=known.behaviours.get(name, HONEST),
     )  # fmt: skip
 

@@ -346,6 +346,8 @@ class MemberStatus(msgspec.Struct, frozen=True, omit_defaults=False):
     """SHA-256 of the leaf in use, the first 16 hex digits. Empty: not reported."""
     behaviour: Behaviour = HONEST
     """What it does wrong."""
+    unfinished: int | None = None
+    """Fetches, artifacts not judged yet, and those that wait for a slot; None: not reported."""
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):

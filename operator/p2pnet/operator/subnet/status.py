@@ -11,13 +11,22 @@ from p2pnet.model.report import RUN_ENDED, RUN_OPEN, Status
 from p2pnet.model.text import some
 from p2pnet.operator.kube.api import MANAGED_BY, MANAGER, POD, Object, meta, time_text
 from p2pnet.operator.kube.status import ConditionState, merge_conditions
-from p2pnet.operator.subnet.context import GROUP_LABEL, ROLE_LABEL, SUBNET_LABEL, Observed, SubnetContext, SubnetProblem
+from p2pnet.operator.subnet.context import (
+    GROUP_LABEL,
+    PAUSED,
+    ROLE_LABEL,
+    SUBNET_LABEL,
+    Observed,
+    SubnetContext,
+    SubnetProblem,
+)
 from p2pnet.operator.subnet.plan import Plan
 from p2pnet.subnet.expiry import expires_at, is_expired
 from p2pnet.subnet.pods import commonest_problem
 
 CONDITIONS = ("Ready", "Progressing", "Degraded", "CertificatesReady", "Connected", "Paused")
 
+_PAUSED = f"nothing but the status is written until the annotation {PAUSED} is removed"
 UNKNOWN = "?"  # in a column, while nobody can say
 FAULTS_MAX = 64  # in the status: as many as a document may hold; a lab's own may come on top
 FAULTS_NAMED = 5  # in the column
@@ -226,7 +235,7 @@ def _condition_states(
         "Degraded": _degraded(observed, planned, problem),
         "CertificatesReady": certificates,
         "Connected": connected,
-        "Paused": ConditionState(context.paused, "Annotated" if context.paused else "NotPaused"),
+        "Paused": ConditionState(True, "Annotated", _PAUSED) if context.paused else ConditionState(False, "NotPaused"),
     }
 
 

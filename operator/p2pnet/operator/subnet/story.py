@@ -123,7 +123,7 @@ def _on_degraded(one: Object, before: Object) -> _Told | None:
 
 def _on_paused(one: Object, before: Object) -> _Told | None:
     if one["status"] == "True":
-        return "Paused", f"nothing but the status is written until the annotation {PAUSED} is removed", False
+        return "Paused", one["message"], False
     gone = f"the annotation {PAUSED} is gone, and what was edited meanwhile is done"
     return ("Resumed", gone, False) if _was(before, "True") else None
 

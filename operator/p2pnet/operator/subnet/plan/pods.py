@@ -4,6 +4,7 @@ Pods are bare and fit the restricted profile; each mounts Secrets of its own.
 """
 
 from p2pnet.model.behaviours import HONEST
+from p2pnet.model.log_lines import FORMAT_ENV
 from p2pnet.model.units import parse_size
 from p2pnet.operator.kube.api import CLAIM, POD, POLICY, SERVICE, Object
 from p2pnet.operator.kube.desired import digest, with_hash
@@ -57,7 +58,7 @@ def node_pod(context: SubnetContext, placed: PodPlacement, config_hash: str) -> 
         own_env[BEHAVIOUR_ENV] = group.behaviour
     container = {
         "name": "node", "image": image, "command": ["python", "-m", "p2pnet.supervisor.pod"],
-        "env": _env({**users_env, **own_env}),
+        "env": _env({FORMAT_ENV: "json", **users_env, **own_env}),
         "ports": [
             *({"name": f"quic-{i}", "containerPort": PORT_BASE + i, "protocol": "UDP"}
               for i in range(min(context.subnet.spec.nodes_per_pod, len(placed.members)))),
@@ -90,6 +91,7 @@ def lab_pod(context: SubnetContext) -> Object:
     spec = context.subnet.spec
     settings = spec.pod.model_copy(update={"resources": spec.lab.resources})
     env = {
+        FORMAT_ENV: "json",
         "P2PNET_STATE": LAB_STATE,
         "P2PNET_NAMESPACE": context.namespace,
         "P2PNET_SUBNET": context.name,
