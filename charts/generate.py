@@ -1,11 +1,13 @@
-"""Writes what is made from other files: the chart's CRDs and rights, the table of its README, and the wheel's install.yaml.
+"""Writes what is made of other files: the chart's CRDs, rights and icon, the table of its README and the wheel's install.yaml.
 
 `python charts/generate.py` writes, `--check` only says what differs. install.yaml needs helm.
 """
 
 import argparse
+import base64
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,7 +19,7 @@ import yaml
 
 from p2pnet.model.images import UNRELEASED
 from p2pnet.operator.injection.crd import crd as injection_crd
-from p2pnet.operator.rbac import CERT_MANAGER_RIGHTS, LEASE_RIGHTS, RIGHTS, PolicyRule
+from p2pnet.operator.rbac import CERT_MANAGER_RIGHTS, CLUSTER_RIGHTS, LEASE_RIGHTS, RIGHTS, PolicyRule
 from p2pnet.operator.subnet.crd import crd as subnet_crd
 
 ROOT = Path(__file__).parents[1]
@@ -26,6 +28,11 @@ INSTALL = ROOT / "cli" / "p2pnet" / "cli" / "install.yaml"
 NAMESPACE = "p2pnet-system"
 VALUES = ("<!-- values: made by charts/generate.py -->\n", "<!-- end of values -->\n")
 """What stands before and after the table in README.md."""
+KINDS = {
+    "tag:yaml.org,2002:str": "string", "tag:yaml.org,2002:int": "int", "tag:yaml.org,2002:float": "float",
+    "tag:yaml.org,2002:bool": "bool", "tag:yaml.org,2002:seq": "list", "tag:yaml.org,2002:map": "object",
+}  # fmt: skip
+"""What helm-docs calls the kinds of values."""
 LEFT_OUT = ("# Source: ", "helm.sh/chart: ")
 MADE = "# Made by charts/generate.py; do not edit.\n"
 
@@ -42,25 +49,36 @@ def made(helm_path: str | None) -> Iterator[tuple[Path, str]]:
     for crd in (subnet_crd(), injection_crd()):
         path = CHART / "files" / "crds" / f"{crd['spec']['names']['plural']}.yaml"
         yield path, MADE + yaml.safe_dump(crd, sort_keys=False, width=120)
-    rights = {"served": RIGHTS, "certManager": CERT_MANAGER_RIGHTS, "lease": LEASE_RIGHTS}
+    rights = {"served": RIGHTS, "cluster": CLUSTER_RIGHTS, "certManager": CERT_MANAGER_RIGHTS, "lease": LEASE_RIGHTS}
     yield CHART / "files" / "rbac.yaml", MADE + "".join(_rights(key, some) for key, some in rights.items())
+    yield CHART / "Chart.yaml", chart()
     yield CHART / "README.md", readme()
     if helm_path is not None:
         yield INSTALL, install(helm_path)
 
 
+def chart() -> str:
+    """Chart.yaml with icon.svg in it: a chart is shown in places that may fetch nothing, and a packed one is whole."""
+    icon = base64.b64encode((CHART / "icon.svg").read_bytes().strip()).decode()
+    text = (CHART / "Chart.yaml").read_text()
+    return re.sub(r"^icon: .*$", f"icon: data:image/svg+xml;base64,{icon}", text, flags=re.MULTILINE)
+
+
 def readme() -> str:
-    """README.md with a row for each value: name, default, and the comment above it in values.yaml."""
+    """README.md with a row for each value: name, type, default, and the comment above it in values.yaml."""
     text = (CHART / "README.md").read_text()
     values = (CHART / "values.yaml").read_text()
     (head, _), (_, tail) = text.split(VALUES[0]), text.split(VALUES[1])
     tree = cast("yaml.MappingNode", yaml.compose(values))
-    rows = [f"| `{name}` | `{default}` | {comment} |\n" for name, default, comment in _values(tree, values)]
-    return "".join((head, VALUES[0], "| value | default | meaning |\n| --- | --- | --- |\n", *rows, VALUES[1], tail))
+    rows = ["| Key | Type | Default | Description |\n", "| --- | --- | --- | --- |\n"]
+    rows += [
+        f"| `{name}` | {kind} | `{default}` | {comment} |\n" for name, kind, default, comment in _values(tree, values)
+    ]
+    return "".join((head, VALUES[0], *rows, VALUES[1], tail))
 
 
-def _values(tree: yaml.MappingNode, text: str, above: str = "") -> Iterator[tuple[str, str, str]]:
-    """Name, default and meaning; a group over several lines is its parts, unless it has a comment of its own."""
+def _values(tree: yaml.MappingNode, text: str, above: str = "") -> Iterator[tuple[str, str, str, str]]:
+    """Name, type, default and meaning; a group over several lines is its parts, unless it has a comment of its own."""
     lines = text.splitlines()
     for key, value in tree.value:
         first = last = key.start_mark.line
@@ -69,7 +87,7 @@ def _values(tree: yaml.MappingNode, text: str, above: str = "") -> Iterator[tupl
         comment = " ".join(line.strip().removeprefix("#").strip() for line in lines[first:last])
         if comment or not isinstance(value, yaml.MappingNode):
             default = json.dumps(yaml.SafeLoader("").construct_object(value, deep=True))
-            yield above + key.value, default, comment.replace("|", "\\|")
+            yield above + key.value, KINDS[value.tag], default, comment.replace("|", "\\|")
         else:
             yield from _values(value, text, f"{above}{key.value}.")
 

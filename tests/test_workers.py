@@ -11,12 +11,14 @@ from tests.workers import Room, group, pytest_collection_modifyitems
 
 REAL = "tests/cluster/test_subnet.py::test_packed"
 PLAYED = "tests/cluster/control_plane/test_scale.py::test_ten[a/b::c]"
+KIND = "tests/cluster/test_kind.py::test_a_second_up"
 OTHERS = ["tests/quic/test_once.py::test_b", "tests/quic/test_once.py::test_a", "tests/test_house.py::test_x"]
 
 
 def test_the_files_of_a_cluster_are_one_group_and_any_other_file_is_one() -> None:
     assert group(REAL) == group("tests/cluster/test_machines.py::test_drained") == "cluster"
     assert group(PLAYED) == "control plane"
+    assert group(KIND) == group("tests/cluster/test_real_kind.py::test_up") == "kind"
     assert group("tests/cluster/script/test_traces.py::test_nothing") == "tests/cluster/script/test_traces.py"
     assert [group(one) for one in OTHERS] == [*["tests/quic/test_once.py"] * 2, "tests/test_house.py"]
 
@@ -27,9 +29,9 @@ def named(nodeid: str, *marks: str) -> Any:
 
 def test_clusters_come_first_who_wants_to_be_alone_last_and_the_rest_keeps_its_order() -> None:
     lone = named("tests/e2e/test_lying.py::test_a", "alone")
-    items = [lone, *map(named, OTHERS), named(PLAYED, "alone"), named(REAL)]
+    items = [lone, *map(named, OTHERS), named(KIND), named(PLAYED, "alone"), named(REAL)]
     pytest_collection_modifyitems(items)
-    assert [item.nodeid for item in items] == [REAL, PLAYED, *OTHERS, lone.nodeid]
+    assert [item.nodeid for item in items] == [REAL, PLAYED, KIND, *OTHERS, lone.nodeid]
 
 
 def test_one_alone_waits_for_those_inside_and_they_for_him(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """How `make test` divides the tests among processes (pytest-xdist): loaded by `-p tests.workers`.
 
 A worker that begins a group ends it, so that what a group shares is made once: the files of tests/cluster share a real
-cluster, those of its control_plane one without machines; each other file is a group by itself.
+cluster, those of its control_plane one without machines; those of kind have clusters of their own and follow one another;
+each other file is a group by itself.
 
 A test marked `alone` has the machine to itself: it waits until the tests of the other workers end, and they begin none
 until it has. It is for tests in which many processes keep time, which two busy cores would not let them.
@@ -17,8 +18,14 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 from xdist.workermanage import NodeManager
 
-SHARING = {"tests/cluster": "cluster", "tests/cluster/control_plane": "control plane"}
-"""Folders whose files are one group. These last longest and begin first; they mostly wait, which leaves the cores to others."""
+SHARING = {
+    "tests/cluster": "cluster",
+    "tests/cluster/control_plane": "control plane",
+    "tests/cluster/test_kind.py": "kind",
+    "tests/cluster/test_real_kind.py": "kind",
+}
+"""Folders whose files are one group, and files that are not of their folder's. These last longest and begin first; they
+mostly wait, which leaves the cores to others."""
 
 NodeManager.EXIT_TIMEOUT = 20  # seconds after Ctrl-C: a cluster is taken down in less, but not in the 10 of xdist
 
@@ -67,7 +74,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 def group(nodeid: str) -> str:
     """The group of a test."""
     file = PurePosixPath(nodeid.partition("::")[0])
-    return SHARING.get(str(file.parent), str(file))
+    return SHARING.get(str(file)) or SHARING.get(str(file.parent), str(file))
 
 
 class ByGroup(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
@@ -86,7 +93,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByGroup
 @pytest.hookimpl(trylast=True)  # after pytest-randomly, whose order holds within groups and among those not named
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest first, those that want the machine to themselves last: Kubernetes is no longer compiled by then."""
-    order = list(SHARING.values())
+    order = list(dict.fromkeys(SHARING.values()))
     alone = {group(item.nodeid) for item in items if item.get_closest_marker("alone")}
 
     def place(item: pytest.Item) -> int:

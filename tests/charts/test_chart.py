@@ -1,6 +1,7 @@
 """The chart: what it renders is valid, minimal and safe, and what it was made from has not moved on."""
 
 import ast
+import base64
 import json
 import os
 import re
@@ -10,15 +11,20 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
 from tests.charts.conftest import CHART, ROOT, Render
 from tests.commands import parse
+from tests.operator.kit import subnet_context
 
 from p2pnet.operator import metrics as operator_metrics
-from p2pnet.operator.rbac import CERT_MANAGER_RIGHTS, LEASE_RIGHTS, RIGHTS
+from p2pnet.operator.rbac import CERT_MANAGER_RIGHTS, CLUSTER_RIGHTS, LEASE_RIGHTS, RIGHTS
 from p2pnet.operator.settings import OperatorSettings
+from p2pnet.operator.subnet.context import HEALTH_PORT, LAB_PORT
+from p2pnet.operator.subnet.plan import wanted_pods
+from p2pnet.operator.subnet.plan.pods import lab_pod
 
 EVERYTHING = (
     "podMonitor.enabled=true", "prometheusRule.enabled=true", "dashboard.enabled=true", "replicas=2",
@@ -55,14 +61,128 @@ def test_every_rendering_is_valid_on_every_supported_kubernetes(render: Render, 
             kubernetes_validate.validate(thing, version, strict=True)
 
 
+WRONG = {
+    "one": (
+        "colour=red", "replicas=3", "scope=galaxy", "image.repository=", "crds.instal=false", "image.digest=abc",
+        "watchNamespaces={UPPER}", "test.nodes=many", "podMonitor.interval=often", "resources.requests.cpu=abc",
+        "resources.limits.cpus=1", "fullnameOverride=UPPER", "nameOverride=a_b", "image.tag=a b", "nodeImage.tag=-x",
+        "imagePullSecrets[0].name=A_b", "global.imageRegistry=https://registry.example", "serviceAccount.name=Me",
+        "runtimeClassName=g visor", "priorityClassName=Top", "podLabels.a=b c", "nodeSelector.disk=/",
+        "tolerations[0].effect=NoWay", "tolerations[0].key=a b", "extraEnv[0].name=1=2", "podSecurityContext.runAsRoot=true",
+        "containerSecurityContext.runAsUser=-1", "affinity.podAfinity=x", "topologySpreadConstraints[0].maxSkew=0",
+        "podMonitor.labels.a=?", "serviceAccount.annotations.a b=c", "test.timeoutSeconds=9",
+    ),
+    "another": (
+        "nameOverride=-a", "image.repository=a//b", "resources.requests.cpu=-1", "resources.limits.memory=1gb",
+        "podLabels.-a=b", "global.imagePullSecrets={UPPER}", "nodeImage.repository=a b", "extraEnv[0].valu=x",
+        "containerSecurityContext.capabilities=ALL",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("some", WRONG)
+def test_values_nobody_knows_or_that_cannot_be_are_refused_each_with_its_path(render: Render, some: str) -> None:
+    with pytest.raises(ValueError, match="values don't meet the specifications") as caught:
+        render(*WRONG[some])
+    for wrong in WRONG[some]:
+        *above, last = re.split(r"[.\[]", wrong.partition("=")[0].replace("]", ""))
+        path, refusal = "/".join(["", *above]), "additional properties"
+        at_itself = rf"at '{path}/{last}[^']*': "
+        assert re.search(rf"{at_itself}|at '{path}': {refusal} .*'{last}'", str(caught.value)), wrong
+
+
+def test_what_kubernetes_takes_is_taken(render: Render) -> None:
+    [deployment] = of(
+        render(
+            "resources.requests.cpu=1", "resources.limits.cpu=1.5", "resources.limits.memory=1e9",
+            "resources.limits.nvidia\\.com/gpu=1", "fullnameOverride=p2pnet-2", "serviceAccount.name=a.b",
+            "image.repository=registry.example:5000/a/b_c", "podLabels.example\\.com/team=P2P",
+            "podAnnotations.note=any thing", "global.other=x", "nodeImage.tag=1.0.0",
+        ),
+        "Deployment",
+    )  # fmt: skip
+    assert deployment["metadata"]["name"] == "p2pnet-2"
+
+
+def test_every_text_among_the_values_has_a_form_and_every_group_an_end() -> None:
+    """What is free text says so by its name; `global` is shared with other charts."""
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    free, open_ended = [], []
+
+    def walk(node: Any, path: str) -> None:
+        if isinstance(node, dict):
+            kinds = node.get("type", ())
+            if "string" in ([kinds] if isinstance(kinds, str) else kinds) and not {"pattern", "enum"} & node.keys():
+                free.append(path)
+            if "properties" in node and node.get("additionalProperties") is not False and path != "/properties":
+                open_ended.append(path)
+        for key, value in node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ():
+            walk(value, f"{path}/{key}")
+
+    walk(schema, "")
+    assert free == ["/$defs/anyText"]
+    assert open_ended == ["/properties/global"]
+
+
 @pytest.mark.parametrize(
-    "wrong",
-    ["colour=red", "replicas=3", "scope=galaxy", "image.repository=", "crds.instal=false", "image.digest=abc",
-     "watchNamespaces={UPPER}", "test.nodes=many", "podMonitor.interval=often"],
-)  # fmt: skip
-def test_a_value_nobody_knows_or_that_cannot_be_is_refused(render: Render, wrong: str) -> None:
-    with pytest.raises(ValueError, match=r"values don't meet the specifications|schema"):
-        render(wrong)
+    ("repository", "image"),
+    [
+        ("p2pnet/p2pnet-operator", "mirror.example:5000/all/p2pnet/p2pnet-operator:v1"),
+        ("quay.io/p2pnet/operator", "mirror.example:5000/all/p2pnet/operator:v1"),
+        ("localhost/operator", "mirror.example:5000/all/operator:v1"),
+        ("operator", "mirror.example:5000/all/operator:v1"),
+    ],
+)
+def test_a_registry_for_all_charts_is_that_of_every_image(render: Render, repository: str, image: str) -> None:
+    objects = render(
+        "global.imageRegistry=mirror.example:5000/all",
+        f"image.repository={repository}",
+        "image.tag=v1",
+        "nodeImage.tag=v1",
+    )
+    assert {box["image"] for spec in pod_specs(objects) for box in spec["containers"]} == {image}
+    assert operator_environment(objects)["P2PNET_NODE_IMAGE"] == "mirror.example:5000/all/p2pnet/p2pnet-node:v1"
+
+
+def test_secrets_to_pull_with_are_the_operators_the_self_tests_and_every_subnets(render: Render) -> None:
+    objects = render(
+        "imagePullSecrets[0].name=login", "global.imagePullSecrets[0].name=all", "global.imagePullSecrets[1]=login"
+    )
+    assert [spec["imagePullSecrets"] for spec in pod_specs(objects)] == [[{"name": "login"}, {"name": "all"}]] * 2
+    assert OperatorSettings.read(operator_environment(objects)).pull_secrets == ("login", "all")
+    assert "P2PNET_IMAGE_PULL_SECRETS" not in operator_environment(render())
+
+
+def test_a_variable_that_the_chart_sets_is_set_by_its_value_alone(render: Render) -> None:
+    with pytest.raises(ValueError, match="P2PNET_LOG_LEVEL is set by the chart, from logLevel"):
+        render("extraEnv[0].name=P2PNET_LOG_LEVEL", "extraEnv[0].value=x")
+    helpers = (CHART / "templates" / "_helpers.tpl").read_text()
+    ours = set(operator_environment(render("imagePullSecrets[0].name=a")))
+    assert ours == set(re.findall(r'"(P2PNET_\w+)"', helpers))
+
+
+def test_operator_nodes_and_labs_are_scraped_where_they_serve_metrics(render: Render) -> None:
+    """By the labels and the ports of the pods that the operator makes."""
+    operator, subnets = of(render("podMonitor.enabled=true"), "PodMonitor")
+    [deployment] = of(render(), "Deployment")
+    template = deployment["spec"]["template"]
+    assert operator["spec"]["selector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
+    assert [one["port"] for one in operator["spec"]["podMetricsEndpoints"]] == ["metrics"]
+    assert operator["spec"]["podMetricsEndpoints"][0]["honorLabels"], "namespace is that of a Subnet"
+    context = subnet_context(nodes=1)
+    node, lab = wanted_pods(context)["demo-node-0"], lab_pod(context)
+    for pod, port in ((node, HEALTH_PORT), (lab, LAB_PORT)):
+        labels = pod["metadata"]["labels"]
+        assert subnets["spec"]["selector"]["matchLabels"].items() <= labels.items()
+        [role] = subnets["spec"]["selector"]["matchExpressions"]
+        assert labels[role["key"]] in role["values"]
+        [served] = [
+            one["containerPort"]
+            for one in pod["spec"]["containers"][0]["ports"]
+            if one["name"] in {endpoint["port"] for endpoint in subnets["spec"]["podMetricsEndpoints"]}
+        ]
+        assert served == port
+    assert {one["path"] for one in subnets["spec"]["podMetricsEndpoints"]} == {"/metrics"}
 
 
 def test_namespaces_under_cluster_scope_are_a_contradiction(render: Render) -> None:
@@ -104,11 +224,11 @@ def test_every_pod_fits_the_restricted_profile_and_asks_for_memory(render: Rende
 
 def test_rights_are_the_operators_own_list_and_no_more(render: Render) -> None:
     [role] = [one for one in of(render(), "ClusterRole") if one["metadata"]["name"] == "p2pnet"]
-    assert role["rules"] == [right.rule for right in (*RIGHTS, *CERT_MANAGER_RIGHTS)]
+    assert role["rules"] == [right.rule for right in (*RIGHTS, *CERT_MANAGER_RIGHTS, *CLUSTER_RIGHTS)]
     [without] = [
         one for one in of(render("certManager.enabled=false"), "ClusterRole") if one["metadata"]["name"] == "p2pnet"
     ]
-    assert without["rules"] == [right.rule for right in RIGHTS]
+    assert without["rules"] == [right.rule for right in (*RIGHTS, *CLUSTER_RIGHTS)]
     assert "*" not in json.dumps(role["rules"])
     assert not of(render(hooks=False), "Role")
     [lease] = of(render("replicas=2", hooks=False), "Role")
@@ -255,10 +375,25 @@ def test_the_chart_of_a_release_names_its_images(helm: str, tmp_path: Path, vers
 
 
 def test_every_value_is_explained_in_the_readme_and_known_to_the_schema() -> None:
-    rows = re.findall(r"^\| `(\S+)` \| `.*` \| (.*) \|$", (CHART / "README.md").read_text(), re.MULTILINE)
-    assert not [name for name, meaning in rows if not meaning]
+    rows = re.findall(r"^\| `(\S+)` \| (\w+) \| `.*` \| (.*) \|$", (CHART / "README.md").read_text(), re.MULTILINE)
+    assert not [name for name, _, meaning in rows if not meaning]
     schema = json.loads((CHART / "values.schema.json").read_text())
-    assert {name.split(".")[0] for name, _ in rows} == set(schema["properties"]) - {"global"}
+    assert {name.split(".")[0] for name, _, _ in rows} == set(schema["properties"])
+
+
+def test_the_chart_says_who_made_it_what_it_defines_and_how_it_looks() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert {"home", "icon", "keywords", "kubeVersion", "maintainers", "description"} <= set(chart)
+    kind, _, icon = chart["icon"].partition(",")
+    assert (kind, base64.b64decode(icon)) == ("data:image/svg+xml;base64", (CHART / "icon.svg").read_bytes().strip())
+    notes = {key.partition("/")[2]: yaml.safe_load(text) for key, text in chart["annotations"].items()}
+    defined = [yaml.safe_load(path.read_text()) for path in sorted((CHART / "files" / "crds").iterdir(), reverse=True)]
+    assert [(one["kind"], one["name"]) for one in notes["crds"]] == [
+        (one["spec"]["names"]["kind"], one["metadata"]["name"]) for one in defined
+    ]
+    for example, definition in zip(notes["crdsExamples"], defined, strict=True):
+        schema = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+        jsonschema.validate(example, schema)
 
 
 def exported() -> set[str]:

@@ -428,6 +428,29 @@ def test_what_the_lab_says_about_a_node_is_among_the_lines_of_that_node(kube: Fa
     assert len(lines) == 4
 
 
+def test_objects_in_the_logs_of_pods_are_shown_as_lines_of_text(kube: FakeKube, p2pnet) -> None:
+    kube.add("demo", nodes=2)
+    said = {
+        "time": "2026-11-21T20:00:01.000Z",
+        "level": "WARNING",
+        "logger": "p2pnet.supervisor",
+        "message": "exited node-0",
+    }
+    failed = {**said, "level": "ERROR", "logger": "asyncio", "message": "a task failed", "exception": "Traceback\n  x"}
+    kube.logs = {
+        "demo-node-0": f"2026-11-21T20:00:01Z {json.dumps({**said, 'event': 'exited', 'name': 'node-0'})}\n",
+        "demo-node-1": f"2026-11-21T20:00:02Z {json.dumps(failed)}\n",
+        "demo-lab": "2026-11-21T20:00:03Z {}\n",
+    }
+    ended = p2pnet("logs", "demo", "--on", "cluster", "-o", "ndjson")
+    lines = [json.loads(line) for line in ended.out.splitlines()]
+    assert [(line["node"], line["level"], line["line"]) for line in lines] == [
+        ("node-0", "WARNING", "2026-11-21T20:00:01.000Z WARNING p2pnet.supervisor: exited node-0"),
+        ("node-1", "ERROR", "2026-11-21T20:00:01.000Z ERROR asyncio: a task failed"),
+        ("node-1", "ERROR", "Traceback"), ("node-1", "ERROR", "  x"), ("lab", "INFO", "{}"),
+    ]  # fmt: skip
+
+
 def test_down_waits_until_the_pods_are_gone_and_is_fine_when_they_are(kube: FakeKube, p2pnet) -> None:
     kube.add("demo")
     kube.linger = 3

@@ -121,6 +121,7 @@ def test_the_first_up_makes_cluster_images_operator_and_subnet_and_keeps_the_con
 
 
 def test_a_second_up_changes_nothing(desk: Desk) -> None:
+    desk.p2pnet("up", "demo", "--on", "kind")  # another test may have changed the images
     pod = desk.operator()
     assert desk.p2pnet("up", "demo", "--on", "kind") == []
     assert desk.operator()["metadata"]["uid"] == pod["metadata"]["uid"]

@@ -33,12 +33,51 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 
-{{- /* (dict "image" .Values.image "chart" .Chart): repository@digest, else repository:tag */}}
+{{- /* (list $ .Values.image): repository@digest, else repository:tag; global.imageRegistry stands for the registry. */}}
 {{- define "p2pnet.image" -}}
-{{- if .image.digest -}}
-{{ .image.repository }}@{{ .image.digest }}
+{{- $root := first . -}}
+{{- $image := last . -}}
+{{- $repository := $image.repository -}}
+{{- with ($root.Values.global).imageRegistry -}}
+{{- $parts := splitList "/" $repository -}}
+{{- /* As pullers tell a registry from a folder: it has a dot or a port, or is localhost. */}}
+{{- if and (gt (len $parts) 1) (or (regexMatch "[.:]" (first $parts)) (eq (first $parts) "localhost")) -}}
+{{- $parts = rest $parts -}}
+{{- end -}}
+{{- $repository = join "/" (prepend $parts .) -}}
+{{- end -}}
+{{- if $image.digest -}}
+{{ $repository }}@{{ $image.digest }}
 {{- else -}}
-{{ .image.repository }}:{{ default .chart.AppVersion .image.tag }}
+{{ $repository }}:{{ default $root.Chart.AppVersion $image.tag }}
+{{- end -}}
+{{- end }}
+
+{{- /* Names of the Secrets to pull with, as a JSON list. */}}
+{{- define "p2pnet.pullSecrets" -}}
+{{- $names := list -}}
+{{- range concat .Values.imagePullSecrets (default list (.Values.global).imagePullSecrets) -}}
+{{- if kindIs "string" . }}{{ $names = append $names . }}{{ else }}{{ $names = append $names .name }}{{ end -}}
+{{- end -}}
+{{- toJson (uniq $names) -}}
+{{- end }}
+
+{{- /* The same as a pod has them; empty when there are none. */}}
+{{- define "p2pnet.imagePullSecrets" -}}
+{{- with fromJsonArray (include "p2pnet.pullSecrets" .) -}}
+imagePullSecrets:
+{{- range . }}
+  - name: {{ . }}
+{{- end }}
+{{- end -}}
+{{- end }}
+
+{{- /* Refuses variables in extraEnv that the chart sets itself: two of a name would be one too many. */}}
+{{- define "p2pnet.checkEnv" -}}
+{{- $ours := dict "P2PNET_NODE_IMAGE" "nodeImage" "P2PNET_IMAGE_PULL_SECRETS" "imagePullSecrets" "P2PNET_WATCH_NAMESPACES" "watchNamespaces"
+      "P2PNET_LEADER_ELECTION" "replicas" "P2PNET_LOG_LEVEL" "logLevel" "P2PNET_LOG_FORMAT" "logFormat" "P2PNET_POD_NAME" "nothing" "P2PNET_POD_NAMESPACE" "nothing" -}}
+{{- range .Values.extraEnv -}}
+{{- if hasKey $ours .name }}{{ fail (printf "extraEnv: %s is set by the chart, from %s" .name (get $ours .name)) }}{{ end -}}
 {{- end -}}
 {{- end }}
 

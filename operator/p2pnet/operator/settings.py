@@ -2,12 +2,13 @@
 
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 
 from p2pnet.model.errors import SpecError
 from p2pnet.model.images import NODE_IMAGE, image_tag
+from p2pnet.model.log_lines import FORMATS, LEVELS
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,8 @@ class OperatorSettings:
     """P2PNET_WATCH_NAMESPACES, comma separated; empty: all namespaces."""
     node_image: str = ""
     """P2PNET_NODE_IMAGE: the image of a Subnet that names none."""
+    pull_secrets: tuple[str, ...] = ()
+    """P2PNET_IMAGE_PULL_SECRETS, comma separated: Secrets to pull with, in the pods of a Subnet that names none."""
     workers: int = 4
     """P2PNET_WORKERS: resources reconciled at the same time."""
     leader_election: bool = False
@@ -32,6 +35,8 @@ class OperatorSettings:
     """P2PNET_HEALTH_PORT of /healthz; 0 serves none."""
     log_level: str = "INFO"
     """P2PNET_LOG_LEVEL, a name of the logging module."""
+    log_format: str = "text"
+    """P2PNET_LOG_FORMAT: text, or json for an object a line. `--log-format` wins."""
 
     @classmethod
     def read(cls, environment: Mapping[str, str] = os.environ) -> "OperatorSettings":
@@ -46,16 +51,28 @@ class OperatorSettings:
                 raise SpecError(f"P2PNET_{name}={value!r}: a whole number from {low} to {high}")
             return int(value)
 
+        def one_of(name: str, default: str, choices: Sequence[str]) -> str:
+            value = text(name, default)
+            found = next((one for one in choices if one.lower() == value.lower()), None)
+            if found is None:
+                raise SpecError(f"P2PNET_{name}={value!r}: one of {', '.join(choices)}")
+            return found
+
+        def words(name: str) -> tuple[str, ...]:
+            return tuple(one.strip() for one in text(name).split(",") if one.strip())
+
         return cls(
-            namespaces=tuple(one.strip() for one in text("WATCH_NAMESPACES").split(",") if one.strip()),
+            namespaces=words("WATCH_NAMESPACES"),
             node_image=text("NODE_IMAGE", default_image()),
+            pull_secrets=words("IMAGE_PULL_SECRETS"),
             workers=number("WORKERS", 4, 1, 64),
             leader_election=text("LEADER_ELECTION").lower() == "true",
             identity=text("POD_NAME", socket.gethostname()),
             namespace=text("POD_NAMESPACE", "default"),
             metrics_port=number("METRICS_PORT", 8081, 0, 65535),
             health_port=number("HEALTH_PORT", 8080, 0, 65535),
-            log_level=text("LOG_LEVEL", "INFO").upper(),
+            log_level=one_of("LOG_LEVEL", "INFO", LEVELS),
+            log_format=one_of("LOG_FORMAT", "text", FORMATS),
         )
 
 

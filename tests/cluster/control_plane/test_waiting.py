@@ -2,8 +2,16 @@
 
 from typing import Any
 
-from tests.cluster.control import Control
-from tests.cluster.kit import Cluster, until
+import pytest
+from tests.cluster.control import Control, Twin
+from tests.cluster.kit import Cluster, conditions, until
+
+EDITS: list[tuple[str, dict[str, Any], int]] = [
+    ("scaled up", {"nodes": 6}, 6),
+    ("scaled down", {"nodes": 2}, 2),
+    ("a group more", {"groups": [{"name": "far", "nodes": 1}]}, 3),
+    ("another topology", {"topology": {"kind": "ring"}}, 3),
+]
 
 
 def connected(cluster: Cluster, namespace: str) -> dict[str, Any]:
@@ -13,22 +21,46 @@ def connected(cluster: Cluster, namespace: str) -> dict[str, Any]:
     return {**found, "column": status["connected"], "generation": status["observedGeneration"]}
 
 
-def test_after_a_scaling_nothing_is_connected_while_the_lab_speaks_of_the_former_members(control: Control) -> None:
+def test_after_each_edit_nobody_who_waits_is_let_go_by_what_was_before(control: Control) -> None:
     with control.place("waiting") as place, control.operator():
-        subnet = place.subnet("demo", {"nodes": 5})
-        subnet.until_ready(5)
-        control.labs.deaf = lambda namespace, _: namespace == place.name
-        try:
-            control.cluster.kubectl("scale", "subnet/demo", "--replicas=9", "--namespace", place.name)
-            until(lambda: connected(control.cluster, place.name)["generation"] == 2, "the operator has looked")
-            until(lambda: len(place.find("pods", "p2pnet.io/role=node")) == 9, "all pods are there")
-            words = ("wait", "--for=condition=Connected", "subnet/demo", "--timeout=4s", "--namespace", place.name)
-            assert "timed out" in control.cluster.refused(*words)
-            seen = connected(control.cluster, place.name)
-            assert (seen["status"], seen["reason"], seen["column"]) == ("Unknown", "LabOutdated", "?")
-        finally:
-            control.labs.deaf = lambda *_: False
+        subnet = place.subnet("demo", {"nodes": 3})
+        subnet.until_ready(3)
+        for what, spec, nodes in EDITS:
+            edited(control, subnet, what, spec, nodes)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(control.labs, "deaf", lambda namespace, _: namespace == place.name)
+            subnet.edit(nodes=5)
+            place.injection("early", **{"from": "node-4"})
+            until(lambda: place.find("pods", "p2pnet.io/role=node")[5:], "all have pods", every_s=0.1)
+            assert not (place.get("injections", "early") or {}).get("status", {}).get("run"), (
+                "it waits for the new node"
+            )
         control.cluster.kubectl(
-            "wait", "--for=condition=Connected", "subnet/demo", "--timeout=60s", "--namespace", place.name
+            "wait", "--for=condition=Propagated", "injection/early", "--timeout=60s", "--namespace", place.name
         )
-        assert connected(control.cluster, place.name)["column"] == "9/9"
+
+
+def edited(control: Control, subnet: Twin, what: str, spec: dict[str, Any], nodes: int) -> None:
+    """An edit; whoever waits goes on waiting while the lab speaks of the former members, and then sees the new ones."""
+    cluster, namespace = control.cluster, subnet.place.name
+    former = subnet.uids()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(control.labs, "deaf", lambda space, _: space == namespace)
+        subnet.edit(**spec)
+        generation = subnet.thing()["metadata"]["generation"]
+        until(
+            lambda: connected(cluster, namespace)["generation"] == generation,
+            f"{what}: the operator has looked",
+            every_s=0.1,
+        )
+        words = ("wait", "--for=condition=Connected", "subnet/demo", "--timeout=1s", "--namespace", namespace)
+        assert "timed out" in cluster.refused(*words), what
+        seen = connected(cluster, namespace)
+        assert conditions(subnet.thing())["Ready"] == "False", what
+        assert (seen["status"], seen["reason"], seen["column"]) == ("False", "MembersChanging", "?"), what
+    for kind in ("Connected", "Ready"):
+        cluster.kubectl("wait", f"--for=condition={kind}", "subnet/demo", "--timeout=60s", "--namespace", namespace)
+    assert connected(cluster, namespace)["column"] == f"{nodes}/{nodes}", what
+    if "topology" in spec:  # every node was started with it
+        kept = {name for name, uid in subnet.uids().items() if former.get(name) == uid}
+        assert kept == {"demo-lab"}

@@ -58,7 +58,7 @@ async def test_a_lab_in_a_pod_finds_nodes_by_name_runs_and_takes_newer_members(p
     assert pods.processes["node-0"].poll() is None  # nodes outlive their lab
 
 
-async def test_nothing_but_healthz_is_had_without_the_token(pods: Pods):
+async def test_nothing_but_healthz_and_metrics_is_had_without_the_token(pods: Pods):
     port = pods.start_lab()
     await until_answers(pods, port)
     for token in ("", TOKEN[:-1], TOKEN + "a", "é"):
@@ -74,6 +74,9 @@ async def test_nothing_but_healthz_is_had_without_the_token(pods: Pods):
         with pytest.raises(ProblemError):
             await lab_client.summary()
     async with aiohttp.ClientSession() as session:
+        async with session.get(f"http://127.0.0.1:{port}/metrics") as answer:
+            assert answer.content_type == "text/plain"
+            assert 'p2pnet_lab_nodes{state="desired"} 3.0' in await answer.text()
         pods.mounts.token.write_text(TOKEN)
         big = session.post(
             f"http://127.0.0.1:{port}/v1/members", data=io.BytesIO(bytes(9 << 20)), headers={TOKEN_HEADER: TOKEN}

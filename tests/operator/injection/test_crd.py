@@ -91,7 +91,7 @@ def test_columns_and_names_are_as_designed() -> None:
     version = crd()["spec"]["versions"][0]
     assert version["subresources"] == {"status": {}}
     shown = [one["name"].upper() for one in version["additionalPrinterColumns"] if not one.get("priority")]
-    assert shown == ["SUBNET", "STATE", "REACH", "P95", "AGE"]
+    assert shown == ["SUBNET", "STATE", "REASON", "REACH", "P95", "AGE"]
     assert crd()["metadata"]["name"] == "injections.p2pnet.io"
     assert crd()["spec"]["names"]["shortNames"] == ["inj"]
 

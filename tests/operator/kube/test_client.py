@@ -153,8 +153,11 @@ async def test_nothing_is_written_without_the_guards_leave(server: Server, api: 
     assert len(server.requests) == 1
 
 
+@pytest.mark.parametrize("when", [2, 3], ids=["while it waited for a connection", "before the bytes went"])
 @pytest.mark.parametrize("warm", [False, True])
-async def test_a_process_stopped_while_it_waited_for_a_connection_writes_nothing(server: Server, warm: bool) -> None:
+async def test_a_process_stopped_before_a_write_is_on_its_way_writes_nothing(
+    server: Server, warm: bool, when: int
+) -> None:
     settings = client.Configuration(host=f"http://127.0.0.1:{server.port}")
     trace = aiohttp.TraceConfig()
     settings.trace_configs = [trace]
@@ -167,7 +170,7 @@ async def test_a_process_stopped_while_it_waited_for_a_connection_writes_nothing
     def guard() -> None:
         nonlocal asked
         asked += 1
-        if asked == 2:
+        if asked >= when:
             raise LeadershipLostError("another one leads by now")
 
     api.guard = guard

@@ -1,15 +1,14 @@
-"""Conditions keep their times and generations, and an event that cannot be written hurts nobody."""
+"""Conditions keep their times and generations."""
 
 from datetime import timedelta
 
-from tests.operator.kit import FAULTS, NOW, Api
+from tests.operator.kit import NOW
 
-from p2pnet.operator.kube.api import EVENT, POD, Object, time_text
-from p2pnet.operator.kube.status import ConditionState, ObjectEvent, merge_conditions, post_events, transitions
+from p2pnet.operator.kube.api import Object, time_text
+from p2pnet.operator.kube.status import ConditionState, merge_conditions, transitions
 
 TYPES = ("Ready", "Paused")
 READY = ConditionState(True, "Connected")
-POD_OBJECT: Object = {"metadata": {"name": "a", "namespace": "lab-of-ada", "uid": "u"}}
 
 
 def merged(old: Object, states: dict[str, ConditionState], generation: int, after_s: int = 0) -> list[Object]:
@@ -39,15 +38,3 @@ def test_a_new_status_or_reason_is_a_transition_and_a_new_message_is_none() -> N
     assert transitions(old, {"conditions": merged(old, {"Ready": ConditionState(True, "Connected", "9/9")}, 1)}) == []
     changed = transitions(old, {"conditions": merged(old, {"Ready": ConditionState(True, "Other")}, 1)})
     assert [one["type"] for one in changed] == ["Ready"]
-
-
-async def test_the_same_event_is_written_once_and_a_failure_is_ignored() -> None:
-    api = Api(lambda: NOW)
-    event = ObjectEvent("Expiring", "soon", since="x", warning=True)
-    for one in (event, event, ObjectEvent("Expiring", "soon", since="y")):
-        await post_events(api, POD, POD_OBJECT, [one])
-    assert [one["type"] for one in api.all(EVENT)] == ["Warning", "Normal"]
-    assert api.all(EVENT)[0]["involvedObject"]["kind"] == "Pod"
-    api.fault = lambda *_: FAULTS["forbidden"]
-    await post_events(api, POD, POD_OBJECT, [ObjectEvent("Other", "text", since="z")])
-    assert len(api.all(EVENT)) == 2

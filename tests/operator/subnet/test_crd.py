@@ -187,7 +187,7 @@ def test_status_scale_columns_and_names_are_as_designed() -> None:
                   "labelSelectorPath": ".status.selector"},
     }  # fmt: skip
     shown = [one["name"].upper() for one in version["additionalPrinterColumns"] if not one.get("priority")]
-    assert shown == ["READY", "CONNECTED", "REACH", "P95", "AGE"]
+    assert shown == ["STATUS", "READY", "CONNECTED", "LINKS", "REACH", "P95", "AGE"]
     wide = {one["name"].upper(): one["jsonPath"] for one in version["additionalPrinterColumns"] if one.get("priority")}
     assert wide["FAULTS"] == ".status.faultsInForce"
     assert crd()["metadata"]["name"] == "subnets.p2pnet.io"

@@ -380,7 +380,7 @@ async def test_after_scaling_nothing_is_connected_before_the_lab_speaks_of_the_n
     for _ in range(5):
         await world.reconcile()
         world.kubelet()
-        assert world.condition("Connected") == ("Unknown", "LabOutdated")
+        assert world.condition("Connected") == ("False", "MembersChanging")
         assert world.condition("Ready")[0] != "True"
         assert world.status["connected"] == "?"
     world.lab.stuck = None
@@ -400,7 +400,7 @@ async def test_a_paused_subnet_that_is_scaled_writes_once_and_is_not_connected()
     await world.reconcile(5)
     assert len(world.api.writes) == before
     assert world.status["registryVersion"] == version
-    assert world.condition("Connected") == ("Unknown", "LabOutdated")
+    assert world.condition("Connected") == ("False", "MembersChanging")
 
 
 async def test_links_below_the_share_wanted_are_not_ready() -> None:

@@ -17,6 +17,7 @@ from p2pnet.quic.hosts import listener
 from p2pnet.store.state import make_socket_directory
 
 SHUTDOWN_S = 2.0  # for answers under way when the lab stops
+OPEN_PATHS = ("/healthz", "/metrics")  # to whoever reaches a pod; neither is below /v1
 TOKEN_BYTES_MAX = 4096  # of the token's file
 PROBE_S = 0.5  # for another lab to accept a connection at our socket
 
@@ -80,12 +81,17 @@ class LabServer:
 
 
 class PodServer:
-    """Serves a lab on TCP: `/healthz` to everybody, all other routes to requests with the token of the mounted file."""
+    """Serves a lab on TCP: `/healthz` and `/metrics` to everybody, all other routes to requests with the mounted token.
+
+    A Prometheus has no way to send the token's header; counts of nodes, links and runs are as little of a secret as those
+    of the nodes themselves.
+    """
 
     def __init__(self, lab: Lab, token: Path) -> None:
         app = application(lab)
         app.middlewares.insert(0, _guard(token))
         app.router.add_get("/healthz", _healthz)
+        app.router.add_get("/metrics", subnet.prometheus)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_S)
 
     async def open(self, host: str, port: int) -> tuple[str, int]:
@@ -110,7 +116,7 @@ def _guard(token: Path) -> Middleware:
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.path == "/healthz":
+        if request.path in OPEN_PATHS:
             return await handler(request)
         shown = request.headers.get(TOKEN_HEADER, "").encode(errors="surrogateescape")
         wanted = _read_token(token)  # each time: the kubelet replaces the file when the Secret changes

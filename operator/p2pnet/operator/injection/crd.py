@@ -146,10 +146,10 @@ _REASON = '.status.conditions[?(@.type=="Finished")].reason'
 COLUMNS = [
     {"name": "Subnet", "type": "string", "jsonPath": ".spec.subnet"},
     {"name": "State", "type": "string", "jsonPath": ".status.state"},
+    {"name": "Reason", "type": "string", "jsonPath": _REASON},
     {"name": "Reach", "type": "string", "jsonPath": ".status.shown.reach"},
     {"name": "P95", "type": "string", "jsonPath": ".status.shown.p95"},
     {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
-    {"name": "Reason", "type": "string", "priority": 1, "jsonPath": _REASON},
     {"name": "Run", "type": "string", "priority": 1, "jsonPath": ".status.run"},
     {"name": "Expiry", "type": "string", "priority": 1, "jsonPath": ".status.expiresAt"},
 ]

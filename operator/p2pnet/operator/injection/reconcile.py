@@ -42,8 +42,9 @@ from p2pnet.operator.injection.plan import (  # fmt: skip
     request_of,
 )
 from p2pnet.operator.kube.api import ApiError, Cluster, Object, uid_of
+from p2pnet.operator.kube.events import EventRecorder
 from p2pnet.operator.kube.queue import Controller, Key
-from p2pnet.operator.kube.status import post_events, transitions
+from p2pnet.operator.kube.status import transitions
 from p2pnet.operator.metrics import Metrics
 from p2pnet.operator.subnet.context import SUBNET
 
@@ -67,6 +68,7 @@ class InjectionReconciler:
         self._cluster = cluster
         self._labs = labs
         self._observer = InjectionObserver(cluster, labs)
+        self._events = EventRecorder(cluster, INJECTION)
         self._metrics = metrics
         self._now = now
         self._turns = asyncio.Lock()
@@ -203,7 +205,7 @@ class InjectionReconciler:
         self._written_at[key] = now_s
         if self._metrics is not None and new["state"] != old.get("state") and "verdict" in new:
             self._metrics.injection_ended(new["verdict"])
-        await post_events(self._cluster, INJECTION, thing, status.transition_events(transitions(old, new)))
+        await self._events.post(thing, status.transition_events(transitions(old, new)))
         return True
 
     def _leave(self, key: Key) -> None:

@@ -23,7 +23,8 @@ from p2pnet.operator.injection.context import (  # fmt: skip
 )
 from p2pnet.operator.injection.plan import AskStep, BeginStep, EndStep, FollowStep, SilentStep, Step, WaitStep, shown
 from p2pnet.operator.kube.api import Object, meta, time_text
-from p2pnet.operator.kube.status import ConditionState, ObjectEvent, merge_conditions
+from p2pnet.operator.kube.events import ObjectEvent
+from p2pnet.operator.kube.status import ConditionState, merge_conditions
 
 CONDITIONS = ("Finished", *ENDED)
 VERDICTS = {PROPAGATED: "pass", FAILED: "fail", INVALID: "invalid"}

@@ -74,18 +74,22 @@ class KubernetesCluster:
         return connected
 
     def guard_connections(self, trace: aiohttp.TraceConfig) -> None:
-        """Call the guard again once a write has its connection: the process may have been stopped while it waited for one."""
+        """Call the guard again where a write waits, and just before its bytes go: the process may have been stopped there.
+
+        Until Python 3.12 aiohttp sends a body from a task of its own, a turn of the loop after it has a connection.
+        """
 
         async def begins(_: object, context: SimpleNamespace, asked: aiohttp.TraceRequestStartParams) -> None:
             context.writes = asked.method != "GET"
 
-        async def connected(_: object, context: SimpleNamespace, __: object) -> None:
+        async def goes_on(_: object, context: SimpleNamespace, __: object) -> None:
             if context.writes:
                 self.guard()
 
         trace.on_request_start.append(begins)
-        trace.on_connection_create_end.append(connected)
-        trace.on_connection_reuseconn.append(connected)
+        trace.on_connection_create_end.append(goes_on)
+        trace.on_connection_reuseconn.append(goes_on)
+        trace.on_request_chunk_sent.append(goes_on)  # called before the first byte is written, headers included
 
     async def close(self) -> None:
         """Close all connections."""
@@ -124,10 +128,14 @@ class KubernetesCluster:
         query = {"fieldManager": MANAGER}
         return await self._ask("PATCH", kind, kind.path(namespace, name), query=query, body=body, content_type=_MERGE)
 
-    async def delete(self, kind: ResourceKind, namespace: str, name: str, uid: str) -> bool:
+    async def delete(
+        self, kind: ResourceKind, namespace: str, name: str, uid: str, *, force: bool = False
+    ) -> bool:  # fmt: skip
         """As `Cluster.delete`."""
         # By uid: an object that was created anew under the same name stays.
-        body = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
+        body: Object = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
+        if force:
+            body["gracePeriodSeconds"] = 0
         try:
             await self._ask("DELETE", kind, kind.path(namespace, name), body=body)
         except ApiError as error:
@@ -170,6 +178,8 @@ class KubernetesCluster:
                 data = await response.read()
             code = str(response.status)
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            if method != "GET":
+                self.guard()  # what the guard raised while the body went is the cause
             raise BusyError(0, "Unreachable", f"the API server does not answer: {error!r}", what=what) from error
         finally:
             self._on_request(method.lower(), kind.plural, code)

@@ -1,30 +1,15 @@
-"""What is told of a resource: the conditions in its status, and the events about it.
+"""The conditions in the status of a resource.
 
-Conditions follow the API conventions of Kubernetes: `lastTransitionTime` moves only when `status` changes, and
+They follow the API conventions of Kubernetes: `lastTransitionTime` moves only when `status` changes, and
 `observedGeneration` names the generation that was judged.
 """
 
-import contextlib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import NamedTuple
 
-from p2pnet.operator.kube.api import (
-    EVENT,
-    MANAGER,
-    ApiError,
-    Cluster,
-    Object,
-    ResourceKind,
-    meta,
-    name_of,
-    time_text,
-    uid_of,
-)
-from p2pnet.operator.kube.desired import digest
-
-MESSAGE_CHARS_MAX = 1024  # the API server's limit of an event's message; conditions keep to it, too
+from p2pnet.operator.kube.api import Object, time_text
+from p2pnet.operator.kube.events import MESSAGE_CHARS_MAX
 
 
 class ConditionState(NamedTuple):
@@ -71,40 +56,6 @@ def transitions(old: Object, new: Object) -> list[Object]:
     return [
         one for one in new.get("conditions") or [] if before.get(one["type"]) != (one.get("status"), one.get("reason"))
     ]
-
-
-@dataclass(frozen=True)
-class ObjectEvent:
-    """An event about a resource. `since` tells two occurrences of the same apart."""
-
-    reason: str
-    message: str
-    since: str
-    warning: bool = False
-
-
-async def post_events(cluster: Cluster, kind: ResourceKind, thing: Object, events: Iterable[ObjectEvent]) -> None:
-    """Write events about a resource. Failures are ignored: events are for people who watch, and nothing depends on them.
-
-    An event's name follows from what it says, so that the API server refuses one that is there already.
-    """
-    for event in events:
-        with contextlib.suppress(ApiError):
-            await cluster.create(EVENT, str(meta(thing)["namespace"]), _event(kind, thing, event))
-
-
-def _event(kind: ResourceKind, thing: Object, event: ObjectEvent) -> Object:
-    namespace, name, uid = str(meta(thing)["namespace"]), name_of(thing), uid_of(thing)
-    moment = time_text(datetime.now(UTC))
-    return {
-        "apiVersion": EVENT.api, "kind": EVENT.kind,
-        "metadata": {"name": f"{name}.{digest([uid, event.reason, event.since])}", "namespace": namespace},
-        "involvedObject": {"apiVersion": kind.api, "kind": kind.kind, "namespace": namespace, "name": name, "uid": uid},
-        "reason": event.reason, "message": event.message[:MESSAGE_CHARS_MAX],
-        "type": "Warning" if event.warning else "Normal",
-        "firstTimestamp": moment, "lastTimestamp": moment, "count": 1, "source": {"component": MANAGER},
-        "reportingComponent": MANAGER, "reportingInstance": MANAGER,
-    }  # fmt: skip
 
 
 def _unchanged(condition: Object | None) -> ConditionState:

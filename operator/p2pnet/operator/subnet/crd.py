@@ -88,8 +88,10 @@ def root_schema() -> Schema:
 
 STATUS: Schema = fields(
     observedGeneration=said(count(), "The generation of the document that was looked at last."),
-    ready=said(text(), "Nodes whose pods are ready, of all, e.g. 9/10."),
+    state=said(text(), "Degraded's reason, else Paused, else what is still to happen, else Ready. The conditions say more."),
+    ready=said(text(), "Nodes whose pods are ready, of all, e.g. 9/10; ? where no document could be read yet."),
     connected=said(text(), "Nodes all of whose links are up, of all, e.g. 9/10; ? while nobody can say."),
+    links=said(text(), "Links that are up, of those wanted, e.g. 44/45; ? while nobody can say."),
     replicas=said(count(), "Nodes of group node that there are."),
     readyReplicas=said(count(), "Nodes of group node whose pods are ready."),
     updatedReplicas=said(count(), "Nodes of group node whose pods are as the document wants them."),
@@ -102,6 +104,12 @@ STATUS: Schema = fields(
             connected=said(count(), "Nodes all of whose links are up."),
         ),
         "Counts of nodes in all groups.",
+    ),
+    rollout=said(
+        fields(
+            startedAt=said(text(), "When it began, in RFC 3339."), pods=said(count(), "Pods that were to be replaced then."),
+        ),
+        "The rolling update under way.",
     ),
     certificates=said(
         fields(
@@ -147,8 +155,10 @@ STATUS: Schema = fields(
 """Every field that `status` writes; the API server drops all others."""
 
 COLUMNS = [
+    {"name": "Status", "type": "string", "jsonPath": ".status.state"},
     {"name": "Ready", "type": "string", "jsonPath": ".status.ready"},
     {"name": "Connected", "type": "string", "jsonPath": ".status.connected"},
+    {"name": "Links", "type": "string", "jsonPath": ".status.links"},
     {"name": "Reach", "type": "string", "jsonPath": ".status.lastReport.reach"},
     {"name": "P95", "type": "string", "jsonPath": ".status.lastReport.p95"},
     {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},

@@ -5,7 +5,9 @@ again; the last one that passed is kept in a ConfigMap and stays in force while 
 """
 
 import asyncio
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any
 
 from p2pnet.model.errors import P2pnetError, SpecError
@@ -13,6 +15,7 @@ from p2pnet.operator.kube.api import (  # fmt: skip
     CERTIFICATE,
     CLAIM,
     CONFIG_MAP,
+    NODE,
     POD,
     ApiError,
     Cluster,
@@ -26,13 +29,24 @@ from p2pnet.operator.kube.api import (  # fmt: skip
     uid_of,
 )
 from p2pnet.operator.kube.queue import Key
-from p2pnet.operator.subnet.context import CHILDREN, Observed, SubnetContext, SubnetProblem, config_map_of
+from p2pnet.operator.subnet import machines as machine_rules
+from p2pnet.operator.subnet.context import (
+    CHILDREN,
+    LostMachine,
+    Observed,
+    PodDefaults,
+    SubnetContext,
+    SubnetProblem,
+    config_map_of,
+)
 from p2pnet.operator.subnet.lab import Labs, address_of
 from p2pnet.operator.subnet.plan.configmaps import DOCUMENT_KEY, read_membership
 from p2pnet.subnet.document import load_subnet
 from p2pnet.subnet.members import parse_edges
 from p2pnet.subnet.spec import Subnet
 from p2pnet.subnet.support import unsupported
+
+log = logging.getLogger(__name__)
 
 _CERT_MANAGER_MISSING = (
     "the API server knows no Certificates of cert-manager.io/v1: install cert-manager (cert-manager.io/docs/installation),"
@@ -46,12 +60,18 @@ class UnsupportedError(SpecError):
 
 
 class Observer:
-    """Reads Subnets and what belongs to them. `image` is that of nodes where the document names none."""
+    """Reads Subnets and what belongs to them. `image` and `pull_secrets` are for documents that name none."""
 
-    def __init__(self, cluster: Cluster, labs: Labs, *, image: str) -> None:
+    def __init__(
+        self, cluster: Cluster, labs: Labs, *, now: Callable[[], datetime], image: str, pull_secrets: tuple[str, ...] = (),
+        machines: bool = True,
+    ) -> None:  # fmt: skip
+        """`machines`: whether Node objects may be read, which are of no namespace."""
         self._cluster = cluster
+        self._now = now
+        self._machines = machines
         self._labs = labs
-        self._image = image
+        self._defaults = PodDefaults(image, pull_secrets)
         self._contexts: dict[Key, tuple[Object, SubnetContext]] = {}
         """What a context was made from, and the context with all that it has cached."""
 
@@ -62,13 +82,13 @@ class Observer:
         """
         reference = edges_reference(subnet)
         if reference is not None:  # never cached: the ConfigMap changes without the Subnet
-            return context_of(subnet, self._image, await self._edges(subnet, *reference))
+            return context_of(subnet, self._defaults, await self._edges(subnet, *reference))
         parts = ("uid", "generation", "annotations")
         document = {"spec": subnet.get("spec"), **{part: meta(subnet).get(part) for part in parts}}
         before = self._contexts.get(key)
         if before is not None and before[0] == document:
             return before[1]
-        context = context_of(subnet, self._image)
+        context = context_of(subnet, self._defaults)
         self._contexts[key] = document, context
         return context
 
@@ -80,7 +100,7 @@ class Observer:
         if config_map is None or not text or not owned_by(config_map, uid_of(subnet)):
             return None
         try:
-            return _context(subnet, load_subnet(text), self._image)
+            return _context(subnet, load_subnet(text), self._defaults)
         except SpecError:  # written by another version of the operator
             return None
 
@@ -97,6 +117,7 @@ class Observer:
         observed = Observed(subnet, children)
         if context.cert_manager:
             await self._observe_certificates(context, observed)
+        observed.lost = await self._lost_machines(observed)
         await self._observe_lab(context, observed)
         return observed
 
@@ -125,11 +146,28 @@ class Observer:
             return
         observed.children[CERTIFICATE] = {name_of(one): one for one in found if context.owns(one)}
 
+    async def _lost_machines(self, observed: Observed) -> list[LostMachine]:
+        now = self._now()
+        found = [
+            await self._lost_machine(name, pods, now)
+            for name, pods in machine_rules.suspected(observed.of(POD).values(), now).items()
+        ]
+        return [machine for machine in found if machine is not None]
+
+    async def _lost_machine(self, name: str, pods: list[Object], now: datetime) -> LostMachine | None:
+        if self._machines:
+            try:
+                return machine_rules.by_node(name, await self._cluster.get(NODE, "", name), pods, now)
+            except ForbiddenError as error:  # an older role, or one made by hand
+                log.debug("machine %s is judged by its pods: %s", name, error)
+        return machine_rules.by_pods(name, pods, now)
+
     async def _observe_lab(self, context: SubnetContext, observed: Observed) -> None:
         address = address_of(context, observed)
         if address is None:
             there = context.lab in observed.of(POD)
-            observed.lab_problem = f"the lab's pod is not {'ready' if there else 'there'}"
+            lost = next((f": machine {one.name} {one.why}" for one in observed.lost if context.lab in one.pods), "")
+            observed.lab_problem = f"the lab's pod is not {'ready' if there else 'there'}{lost}"
             return
         try:
             observed.lab = await self._labs.summary(*address)
@@ -140,7 +178,7 @@ class Observer:
             observed.lab_problem = str(error)
 
 
-def context_of(subnet: Object, image: str, edges: list[list[str]] | None = None) -> SubnetContext:
+def context_of(subnet: Object, defaults: PodDefaults, edges: list[list[str]] | None = None) -> SubnetContext:
     """The context of a Subnet object; `edges` take the place of an `edgesFrom`. Raises SpecError."""
     metadata = meta(subnet)
     spec: Mapping[str, Any] = subnet.get("spec") or {}
@@ -151,7 +189,7 @@ def context_of(subnet: Object, image: str, edges: list[list[str]] | None = None)
         "apiVersion": subnet.get("apiVersion"), "kind": subnet.get("kind"), "spec": spec,
         "metadata": {"name": metadata.get("name"), "namespace": metadata.get("namespace")},
     }  # fmt: skip
-    return _context(subnet, load_subnet(document), image)
+    return _context(subnet, load_subnet(document), defaults)
 
 
 def edges_reference(subnet: Object) -> tuple[str, str] | None:
@@ -161,13 +199,14 @@ def edges_reference(subnet: Object) -> tuple[str, str] | None:
     return (str(found["configMap"]), str(found.get("key", "edges"))) if found.get("configMap") else None
 
 
-def _context(thing: Object, subnet: Subnet, image: str) -> SubnetContext:
+def _context(thing: Object, subnet: Subnet, defaults: PodDefaults) -> SubnetContext:
     refused = unsupported(subnet, "cluster")
     if refused:
         raise UnsupportedError("; ".join(refused))
     metadata = meta(thing)
     return SubnetContext(
-        subnet, str(metadata["namespace"]), str(metadata.get("uid", "")), image,
+        subnet, str(metadata["namespace"]), str(metadata.get("uid", "")), defaults.image,
+        pull_secrets=defaults.pull_secrets,
         generation=int(metadata.get("generation", 1)), annotations=annotations_of(thing),
         created=parse_time(metadata.get("creationTimestamp")),
     )  # fmt: skip

@@ -25,10 +25,11 @@ from p2pnet.operator.kube.api import (  # fmt: skip
     meta,
     uid_of,
 )
+from p2pnet.operator.kube.events import EventRecorder
 from p2pnet.operator.kube.queue import Controller, Key
-from p2pnet.operator.kube.status import post_events, transitions
+from p2pnet.operator.kube.status import transitions
 from p2pnet.operator.metrics import Metrics
-from p2pnet.operator.subnet import status
+from p2pnet.operator.subnet import status, story
 from p2pnet.operator.subnet.context import CHILDREN, SUBNET, SUBNET_LABEL, Observed, SubnetContext, SubnetProblem
 from p2pnet.operator.subnet.executor import Executor, split
 from p2pnet.operator.subnet.lab import Labs, LabWatcher, address_of
@@ -36,7 +37,6 @@ from p2pnet.operator.subnet.observe import Observer, UnsupportedError, edges_ref
 from p2pnet.operator.subnet.plan import Plan, plan
 from p2pnet.operator.subnet.plan.authority import CertificateDecision
 from p2pnet.operator.subnet.plan.configmaps import document, read_membership
-from p2pnet.subnet.document import digest_of
 from p2pnet.subnet.expiry import WARNING, expires_at
 
 log = logging.getLogger(__name__)
@@ -68,12 +68,13 @@ class Reconciler:
     """Brings Subnets about. `now` is the wall clock; `reconcile` may be called for any key at any time."""
 
     def __init__(
-        self, cluster: Cluster, labs: Labs, *, image: str, metrics: Metrics | None = None,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC), lab_watcher: LabWatcher | None = None,
+        self, cluster: Cluster, labs: Labs, *, image: str, pull_secrets: tuple[str, ...] = (), metrics: Metrics | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC), lab_watcher: LabWatcher | None = None, machines: bool = True,
     ) -> None:  # fmt: skip
         self._cluster = cluster
         self._labs = labs
-        self._observer = Observer(cluster, labs, image=image)
+        self._observer = Observer(cluster, labs, now=now, image=image, pull_secrets=pull_secrets, machines=machines)
+        self._events = EventRecorder(cluster, SUBNET)
         self._metrics = metrics
         self._now = now
         self._lab_watcher = lab_watcher
@@ -123,6 +124,7 @@ class Reconciler:
             await self.on_lab(key, address, observed.lab)
         now = self._now()
         if not context.paused and status.has_expired(context, observed.lab, now):
+            await self._events.post(subnet, [story.expired_event(context)])
             await self._cluster.delete(SUBNET, key.namespace, key.name, context.uid)
             return CONVERGING_S
         planned = plan(context, observed, now)
@@ -130,11 +132,13 @@ class Reconciler:
         if context.paused:
             _drop_writes(context, observed, planned)
         else:
+            # Before the document is written, for then nobody knows any more what was edited.
+            await self._events.post(subnet, story.edit_events(context, observed))
             await self._execute(context, observed, planned, executor)
         new = status.status_of(context, observed, planned, executor.problem, now, refused=refused)
         postponed = await self._write_status(key, observed.subnet, new)
         if not context.paused:
-            await post_events(self._cluster, SUBNET, observed.subnet, status.plan_events(context, planned, now))
+            await self._events.post(subnet, story.plan_events(context, observed, planned, now))
         if self._metrics is not None:
             self._metrics.subnet(key, new, planned.issued.expiries)
         # After the status is written: people should read why before the back-off begins.
@@ -166,9 +170,10 @@ class Reconciler:
             newer = lab.registry_version < planned.membership.registry.version
             if newer:
                 await self._labs.push_members(*address, planned.membership)
-            if lab.document not in ("", digest_of(context.subnet)):
+            other = lab.document not in ("", context.document_digest)
+            if other:
                 await self._labs.push_document(*address, document(context))
-            if newer:  # the summary read before counts the former members
+            if newer or other:  # the summary read before is about the former members and document
                 observed.lab = await self._labs.summary(*address)
         except P2pnetError as error:
             observed.lab_problem = f"the lab did not take members or document: {error}"
@@ -195,7 +200,7 @@ class Reconciler:
                 return False  # deleted meanwhile
             raise
         history.status_written_at = now_s
-        await post_events(self._cluster, SUBNET, subnet, status.transition_events(changed))
+        await self._events.post(subnet, story.transition_events(old, new, self._now()))
         return False
 
     def _watch_lab(self, key: Key, context: SubnetContext, observed: Observed) -> None:

@@ -1,7 +1,8 @@
-"""What a Subnet's status and its events say, from what was planned and observed. Pure: `now` is an argument.
+"""What a Subnet's status says, from what was planned and observed. Pure: `now` is an argument.
 
 The conditions are `Ready`, `Progressing`, `Degraded`, `CertificatesReady`, `Connected` and `Paused`. `Degraded` names the first
-problem that is known, in this order: a write that failed, the authority or Issuer, a pod, a stalled rollout.
+problem that is known, in this order: a write that failed, the authority or Issuer, a lost machine, an annotation, a pod, a
+stalled rollout.
 """
 
 from collections.abc import Iterable
@@ -10,21 +11,32 @@ from datetime import datetime
 from p2pnet.model.report import RUN_ENDED, RUN_OPEN, Status
 from p2pnet.model.text import some
 from p2pnet.operator.kube.api import MANAGED_BY, MANAGER, POD, Object, meta, time_text
-from p2pnet.operator.kube.status import ConditionState, ObjectEvent, merge_conditions
-from p2pnet.operator.subnet.context import GROUP_LABEL, ROLE_LABEL, SUBNET_LABEL, Observed, SubnetContext, SubnetProblem
+from p2pnet.operator.kube.status import ConditionState, merge_conditions
+from p2pnet.operator.subnet.context import (
+    GROUP_LABEL,
+    PAUSED,
+    ROLE_LABEL,
+    SUBNET_LABEL,
+    Observed,
+    SubnetContext,
+    SubnetProblem,
+)
+from p2pnet.operator.subnet.machines import problem_of
 from p2pnet.operator.subnet.plan import Plan
-from p2pnet.subnet.expiry import WARNING, expires_at, is_expired
+from p2pnet.subnet.expiry import expires_at, is_expired
 from p2pnet.subnet.pods import commonest_problem
 
 CONDITIONS = ("Ready", "Progressing", "Degraded", "CertificatesReady", "Connected", "Paused")
 
+_PAUSED = f"nothing but the status is written until the annotation {PAUSED} is removed"
+UNKNOWN = "?"  # in a column, while nobody can say
 FAULTS_MAX = 64  # in the status: as many as a document may hold; a lab's own may come on top
 FAULTS_NAMED = 5  # in the column
 FAULT_CHARS_MAX = 253  # of a text about a fault
 
-_EVENT_CONDITIONS = {"Ready", "Degraded", "Paused", "CertificatesReady"}
-_SILENT_REASONS = {"Healthy", "NotPaused", "Issuing"}
-_WARNINGS = {("Degraded", "True"), ("CertificatesReady", "False")}
+
+_UNREADY = {"Creating", "NotReady", "RollingUpdate", "Configuring"}
+"""What is to happen until the nodes and the lab are those of the document: before that a Subnet is not Ready."""
 
 
 def status_of(
@@ -39,14 +51,17 @@ def status_of(
         moving = {"Progressing": states["Progressing"]} if states["Progressing"].status else {}
         states |= _refused(refused) | moving
         judged = {"Paused", *_refused(refused)}
+    conditions = merge_conditions(CONDITIONS, observed.status, states, context.generation, now, judged=judged)
     return {
         "observedGeneration": context.generation,
+        "state": state_of(conditions),
         **_counts(context, observed, planned),
+        **_rollout(context, observed, planned, now),
         **_certificates_and_authority(observed, planned),
         **_lab_columns(context, observed, planned),
         **_faults(observed),
         **_registry_and_expiry(context, observed, planned),
-        "conditions": merge_conditions(CONDITIONS, observed.status, states, context.generation, now, judged=judged),
+        "conditions": conditions,
     }
 
 
@@ -56,7 +71,22 @@ def refused_status(subnet: Object, problem: SubnetProblem, now: datetime) -> Obj
     old = dict(subnet.get("status") or {})
     states = _refused(problem)
     conditions = merge_conditions(CONDITIONS, old, states, generation, now, judged=set(states))
-    return {**old, "observedGeneration": generation, "conditions": conditions}
+    unknown = dict.fromkeys(("ready", "connected", "links"), UNKNOWN)
+    return {
+        **unknown, **old, "observedGeneration": generation, "state": state_of(conditions), "conditions": conditions,
+    }  # fmt: skip
+
+
+def state_of(conditions: Iterable[Object]) -> str:
+    """The column STATUS, in one word: what is wrong, else Paused, else what is still to happen, else Ready."""
+    found = {one["type"]: one for one in conditions}
+    if found["Degraded"]["status"] == "True":
+        return str(found["Degraded"]["reason"])
+    if found["Paused"]["status"] == "True":
+        return "Paused"
+    if found["Progressing"]["status"] == "True":
+        return str(found["Progressing"]["reason"])
+    return "Ready" if found["Ready"]["status"] == "True" else str(found["Ready"]["reason"])
 
 
 def has_expired(context: SubnetContext, lab: Status | None, now: datetime) -> bool:
@@ -76,32 +106,6 @@ def is_settled(status: Object) -> bool:
     return found.get("Progressing") == "False" and found.get("Connected") == "True"
 
 
-def transition_events(changed: Iterable[Object]) -> list[ObjectEvent]:
-    """Events for conditions that changed, where people wait for the change; a state that is merely pending is none."""
-    return [
-        ObjectEvent(
-            one["reason"], one["message"] or f"{one['type']} is {one['status']}",
-            since=one["lastTransitionTime"] + one["type"], warning=(one["type"], one["status"]) in _WARNINGS,
-        )
-        for one in changed
-        if one["type"] in _EVENT_CONDITIONS and one["status"] != "Unknown" and one["reason"] not in _SILENT_REASONS
-        and (one["type"], one["status"]) != ("Ready", "False")
-    ]  # fmt: skip
-
-
-def plan_events(context: SubnetContext, planned: Plan, now: datetime) -> list[ObjectEvent]:
-    """Events for steps of an authority's replacement, and for a ttl that ends soon."""
-    events = []
-    decision = planned.decision
-    if decision.note is not None and decision.held is not None:
-        events.append(ObjectEvent(*decision.note, since=f"{decision.held.phase} {decision.held.fingerprint}"))
-    end = expires_at(context.subnet, context.created)
-    # Within a minute or two of the time the warning is due: at rest a Subnet is reconciled every minute.
-    if end is not None and WARNING * 0.85 < end - now <= WARNING:
-        events.append(ObjectEvent("Expiring", f"the ttl ends at {time_text(end)}", time_text(end), warning=True))
-    return events
-
-
 def _counts(context: SubnetContext, observed: Observed, planned: Plan) -> Object:
     """Nodes by state, and what the scale subresource reads, which covers the group `node` alone."""
     ready = [pod for pod in planned.pods if pod.exists and not pod.terminating and pod.ready_since is not None]
@@ -112,7 +116,7 @@ def _counts(context: SubnetContext, observed: Observed, planned: Plan) -> Object
     nodes = {
         "desired": len(context.members),
         "ready": sum(members[pod.name] for pod in ready),
-        "connected": lab.nodes.connected if lab and _lab_is_current(observed, planned) else 0,
+        "connected": lab.nodes.connected if lab and _lab_is_current(context, observed, planned) else 0,
     }
     return {
         "ready": f"{nodes['ready']}/{nodes['desired']}",
@@ -122,6 +126,16 @@ def _counts(context: SubnetContext, observed: Observed, planned: Plan) -> Object
         "updatedReplicas": sum(members[pod.name] for pod in scaled if pod.exists and not pod.outdated),
         "selector": f"{SUBNET_LABEL}={context.name},{GROUP_LABEL}=node,{ROLE_LABEL}=node,{MANAGED_BY}={MANAGER}",
     }
+
+
+def _rollout(context: SubnetContext, observed: Observed, planned: Plan, now: datetime) -> Object:
+    """The rolling update under way: from the first outdated pod until all, the lab's at last, are up to date and ready."""
+    begun, pods = observed.status.get("rollout"), [*planned.pods, planned.lab]
+    outdated = sum(pod.exists and pod.outdated for pod in pods)
+    if outdated and not begun and not context.paused:
+        begun = {"startedAt": time_text(now), "pods": outdated}
+    done = all(pod.ready_since is not None and not pod.terminating and not pod.outdated for pod in pods)
+    return {"rollout": begun} if begun and not done else {}
 
 
 def _certificates_and_authority(observed: Observed, planned: Plan) -> Object:
@@ -139,11 +153,13 @@ def _certificates_and_authority(observed: Observed, planned: Plan) -> Object:
 
 
 def _lab_columns(context: SubnetContext, observed: Observed, planned: Plan) -> Object:
-    """The columns CONNECTED, REACH and P95: what the lab says, else its last report as the status has it."""
-    found: Object = {}
+    """The columns CONNECTED, LINKS, REACH and P95: what the lab says, else its last report as the status has it."""
     lab = observed.lab
-    known = lab is not None and _lab_is_current(observed, planned)
-    found["connected"] = f"{lab.nodes.connected}/{len(context.members)}" if lab and known else "?"
+    known = lab is not None and _lab_is_current(context, observed, planned)
+    found: Object = {
+        "connected": f"{lab.nodes.connected}/{len(context.members)}" if lab and known else UNKNOWN,
+        "links": f"{lab.links.up}/{lab.links.expected}" if lab and known else UNKNOWN,
+    }
     last = observed.status.get("lastReport")
     # Runs come oldest first: the last one that ended stays.
     for run in lab.runs if lab else []:
@@ -203,10 +219,12 @@ def _refused(problem: SubnetProblem) -> dict[str, ConditionState]:
 def _condition_states(
     context: SubnetContext, observed: Observed, planned: Plan, problem: SubnetProblem | None, now: datetime
 ) -> dict[str, ConditionState]:
+    where = f"{context.name} -n {context.namespace}"
+    lost = problem_of(observed.lost, where=where, after=context.replace_lost_after, now=now)
     connected = _connected(context, observed, planned)
-    certificates = _certificates(context, planned, now)
-    pending = _pending(planned)
-    if pending is not None and pending[0] in ("Creating", "NotReady"):
+    certificates = _certificates(context, planned, now, written=problem is None and not context.paused)
+    pending = _pending(context, observed, planned)
+    if pending is not None and pending[0] in _UNREADY:
         ready = ConditionState(False, *pending)
     elif connected.status is not True or certificates.status is not True:
         ready = connected if connected.status is not True else certificates
@@ -218,14 +236,14 @@ def _condition_states(
     return {
         "Ready": ready,
         "Progressing": progressing,
-        "Degraded": _degraded(observed, planned, problem),
+        "Degraded": _degraded(observed, planned, [problem, planned.decision.problem, lost, context.annotation_problem]),
         "CertificatesReady": certificates,
         "Connected": connected,
-        "Paused": ConditionState(context.paused, "Annotated" if context.paused else "NotPaused"),
+        "Paused": ConditionState(True, "Annotated", _PAUSED) if context.paused else ConditionState(False, "NotPaused"),
     }
 
 
-def _pending(planned: Plan) -> tuple[str, str] | None:
+def _pending(context: SubnetContext, observed: Observed, planned: Plan) -> tuple[str, str] | None:
     """What is still to happen, as (reason, message): the first of the steps in the order they are taken."""
     missing = [pod.name for pod in planned.pods if not pod.exists]
     if missing:
@@ -237,13 +255,17 @@ def _pending(planned: Plan) -> tuple[str, str] | None:
         return "RollingUpdate", f"{planned.rollout.outdated} pods to be replaced"
     if planned.surplus:
         return "Scaling", f"pods to go: {some(planned.surplus, 5)}"
+    if planned.lab.exists and planned.lab.outdated:
+        return "RollingUpdate", "the lab's pod is to be replaced, once no run is open"
+    if observed.lab is not None and observed.lab.document not in ("", context.document_digest):
+        return "Configuring", observed.lab_problem or "the lab has not taken this document yet"
     if planned.decision.waiting:
         return "ReplacingAuthority", planned.decision.waiting
     return None
 
 
-def _degraded(observed: Observed, planned: Plan, problem: SubnetProblem | None) -> ConditionState:
-    found = problem or planned.decision.problem or commonest_problem(observed.of(POD).values())
+def _degraded(observed: Observed, planned: Plan, known: list[SubnetProblem | None]) -> ConditionState:
+    found = next(filter(None, known), None) or commonest_problem(observed.of(POD).values())
     if found is None and planned.rollout.stalled:
         found = _stalled(planned)
     return ConditionState(False, "Healthy") if found is None else ConditionState(True, *found)
@@ -253,26 +275,34 @@ def _stalled(planned: Plan) -> SubnetProblem:
     return SubnetProblem("RolloutStalled", f"not ready in time: {some(planned.rollout.stalled, 5)}")
 
 
-def _lab_is_current(observed: Observed, planned: Plan) -> bool:
+def _lab_is_current(context: SubnetContext, observed: Observed, planned: Plan) -> bool:
     """Whether the lab's counts are of the members desired now, not of those before an edit."""
-    wanted = planned.membership.registry.version if planned.membership else None
-    return observed.lab is not None and wanted is not None and observed.lab.registry_version == wanted
+    lab, wanted = observed.lab, planned.membership
+    if lab is None or wanted is None or lab.registry_version != wanted.registry.version:
+        return False
+    # By name, too: a version alone does not tell two lists apart that were written at the same time.
+    return lab.nodes.desired == len(context.members) and {one.name for one in lab.members} <= context.member_names
 
 
 def _connected(context: SubnetContext, observed: Observed, planned: Plan) -> ConditionState:
     lab = observed.lab
     if lab is None:
         return ConditionState(None, "LabUnreachable", observed.lab_problem or "the lab has not been reached yet")
-    if not _lab_is_current(observed, planned):
-        return ConditionState(None, "LabOutdated", observed.lab_problem or "the lab has not heard of these members yet")
+    if not _lab_is_current(context, observed, planned):
+        why = observed.lab_problem or "the lab has not heard of these members yet"
+        return ConditionState(False, "MembersChanging", why)
     links = lab.links
+    counted = f"links {links.up}/{links.expected}"
     enough = links.up >= context.subnet.spec.ready.connected.ratio * links.expected
     if not links.expected and len(context.members) > 1:
         enough = False  # a lab that knows no edges yet says nothing about them
-    return ConditionState(enough, "LinksUp" if enough else "LinksMissing", f"links {links.up}/{links.expected}")
+    if enough and planned.rollout.outdated:
+        return ConditionState(False, "MembersChanging", f"{counted}; {planned.rollout.outdated} pods to be replaced")
+    return ConditionState(enough, "LinksUp" if enough else "LinksMissing", counted)
 
 
-def _certificates(context: SubnetContext, planned: Plan, now: datetime) -> ConditionState:
+def _certificates(context: SubnetContext, planned: Plan, now: datetime, *, written: bool) -> ConditionState:
+    """`written`: whether the leaves that were issued just now are in their Secrets."""
     desired, issued = len(context.members), planned.issued.issued
     expired = sum(end <= now for end in planned.issued.expiries)
     if planned.decision.problem is not None:
@@ -280,4 +310,6 @@ def _certificates(context: SubnetContext, planned: Plan, now: datetime) -> Condi
     if issued < desired or expired:
         more = f", {expired} expired" if expired else ""
         return ConditionState(False, "Issuing", f"certificates {issued}/{desired}{more}")
+    if planned.issued.renewed and not written:
+        return ConditionState(False, "Issuing", f"{planned.issued.renewed} certificates are not written yet")
     return ConditionState(True, "Issued", f"certificates {issued}/{desired}")

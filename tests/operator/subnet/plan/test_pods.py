@@ -1,6 +1,7 @@
 """The pods of nodes and lab, and how they are found and reached."""
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -40,6 +41,23 @@ def test_a_node_pod_is_what_the_contract_and_the_restricted_profile_say() -> Non
     assert box["readinessProbe"]["httpGet"]["path"] == "/readyz"
 
 
+def test_the_lab_leaves_a_machine_that_is_lost_after_half_a_minute_unless_the_document_says_otherwise() -> None:
+    spec = pods.lab_pod(subnet_context(nodes=1))["spec"]
+    assert {(one["key"], one["effect"], one["tolerationSeconds"]) for one in spec["tolerations"]} == {
+        ("node.kubernetes.io/not-ready", "NoExecute", 30), ("node.kubernetes.io/unreachable", "NoExecute", 30),
+    }  # fmt: skip
+    mine: dict[str, Any] = {
+        "key": "node.kubernetes.io/unreachable", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 600,
+    }  # fmt: skip
+    other: dict[str, Any] = {"key": "dedicated", "operator": "Exists", "effect": "NoSchedule"}
+    spec = pods.lab_pod(subnet_context(nodes=1, pod={"tolerations": [mine, other]}))["spec"]
+    assert [(one["key"], one.get("tolerationSeconds")) for one in spec["tolerations"]] == [
+        ("node.kubernetes.io/unreachable", 600), ("dedicated", None), ("node.kubernetes.io/not-ready", 30),
+    ]  # fmt: skip
+    everything = pods.lab_pod(subnet_context(nodes=1, pod={"tolerations": [{"operator": "Exists"}]}))["spec"]
+    assert everything["tolerations"] == [{"operator": "Exists"}]
+
+
 def test_a_group_has_its_own_image_env_and_pod() -> None:
     mine = {"nodeSelector": {"a": "b"}, "resources": {"limits": {"memory": "32Mi"}}}
     context = subnet_context(
@@ -54,6 +72,19 @@ def test_a_group_has_its_own_image_env_and_pod() -> None:
     assert pod["spec"]["nodeSelector"] == {"a": "b"}
     assert container(pod)["resources"]["requests"]["memory"] == "32Mi", "a default request never exceeds a limit"
     assert "nodeSelector" not in wanted_pods(context)["demo-node-0"]["spec"]
+
+
+def test_pods_pull_with_what_the_document_names_else_with_the_installations_own() -> None:
+    own = {"imagePullSecrets": [{"name": "mine"}]}
+    context = subnet_context(nodes=1, groups=[{"name": "next", "nodes": 1, "pod": own}])
+    bare = [*wanted_pods(context).values(), pods.lab_pod(context)]
+    given = replace(context, pull_secrets=("login", "mirror"), cache={})
+    found = {
+        name_of(pod): pod["spec"].get("imagePullSecrets") for pod in [*wanted_pods(given).values(), pods.lab_pod(given)]
+    }
+    login = [{"name": "login"}, {"name": "mirror"}]
+    assert found == {"demo-node-0": login, "demo-lab": login, "demo-next-0": [{"name": "mine"}]}
+    assert [pod["spec"].get("imagePullSecrets") for pod in bare] == [[{"name": "mine"}], None, None]
 
 
 def test_metadata_classes_and_security_contexts_of_the_document_reach_nodes_and_lab() -> None:

@@ -93,6 +93,7 @@ def _rollout(thing: Object) -> str:
             "RolloutStalled",
             "Creating",
             "Scaling",
+            "Configuring",
         ):
             return f"{one['reason']}: {one.get('message') or ''}".rstrip(": ")
     return ""

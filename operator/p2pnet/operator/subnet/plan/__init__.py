@@ -25,7 +25,7 @@ from p2pnet.operator.kube.api import (  # fmt: skip
     uid_of,
 )
 from p2pnet.operator.kube.desired import Action, Apply, Create, Delete, Patch, contains, up_to_date, with_hash
-from p2pnet.operator.subnet.context import ROLE_LABEL, Observed, SubnetContext
+from p2pnet.operator.subnet.context import ROLE_LABEL, LostMachine, Observed, SubnetContext
 from p2pnet.operator.subnet.plan import authority, certmanager, configmaps, pods, rollout, secrets
 from p2pnet.operator.subnet.plan.authority import REPLACE_BEFORE, CertificateDecision
 from p2pnet.operator.subnet.plan.rollout import PodState, Rollout, state_of
@@ -42,7 +42,10 @@ class Plan:
     issued: secrets.IssuedSecrets = field(default_factory=secrets.IssuedSecrets)
     membership: Membership | None = None
     pods: list[PodState] = field(default_factory=list)
+    lab: PodState = field(default_factory=lambda: PodState("", exists=False))
     rollout: Rollout = field(default_factory=Rollout)
+    abandoned: list[LostMachine] = field(default_factory=list)
+    """Machines that are lost for so long that their pods are deleted by force."""
     surplus: list[str] = field(default_factory=list)
     """Pods that exist and are not desired any more."""
     due: datetime | None = None
@@ -61,7 +64,8 @@ def plan(context: SubnetContext, observed: Observed, now: datetime) -> Plan:
     planned.actions += _objects(context, observed, planned.membership)
     planned.actions += _pods(context, observed, planned, now)
     planned.actions += _leftovers(context, observed, planned)
-    planned.due = _due(planned, now)
+    planned.actions += _abandoned(context, observed, planned, now)
+    planned.due = earliest(_due(planned, now), *_abandon_at(context, observed, now))
     return planned
 
 
@@ -124,14 +128,14 @@ def _pods(context: SubnetContext, observed: Observed, planned: Plan, now: dateti
     planned.pods = [state_of(name, body, there.get(name)) for name, body in wanted.items()]
     planned.rollout = rollout.decide(planned.pods, rollout.unavailable_max(len(wanted)), now)
     lab = pods.lab_pod(context)
-    lab_state = state_of(context.lab, lab, there.get(context.lab))
+    planned.lab = state_of(context.lab, lab, there.get(context.lab))
     missing = {name: body for name, body in {context.lab: lab, **wanted}.items() if name not in there}
     # The lab first: the kubelet starts pods in this order, and only the lab can report how the others are.
     actions: list[Action] = [Create(POD, body) for name, body in missing.items() if name in planned.issued.complete]
     actions += _labels([*wanted.values(), lab], there)
     # An ended lab measures nothing: replaced at once, whatever runs.
-    if lab_state.ended or (lab_state.outdated and _lab_may_go(lab_state, observed, planned)):
-        actions += _delete(POD, there.get(context.lab), "ended" if lab_state.ended else "outdated")
+    if planned.lab.ended or (planned.lab.outdated and _lab_may_go(planned.lab, observed, planned)):
+        actions += _delete(POD, there.get(context.lab), "ended" if planned.lab.ended else "outdated")
     for name in planned.rollout.delete:
         actions += _delete(POD, there.get(name), "replaced")
     return actions
@@ -179,6 +183,23 @@ def _leftovers(context: SubnetContext, observed: Observed, planned: Plan) -> lis
         for budget in observed.of(BUDGET).values():
             actions += _delete(BUDGET, budget, "a single pod needs none")
     return actions
+
+
+def _abandoned(context: SubnetContext, observed: Observed, planned: Plan, now: datetime) -> list[Action]:
+    """Take the pods from machines that are lost for as long as the annotation says; they are created anew once they are gone."""
+    after = context.replace_lost_after
+    if after is not None:
+        planned.abandoned = [machine for machine in observed.lost if machine.since + after <= now]
+    return [
+        Delete(POD, name, uid_of(observed.of(POD)[name]), f"its machine {machine.name} is lost", force=True)
+        for machine in planned.abandoned for name in machine.pods
+    ]  # fmt: skip
+
+
+def _abandon_at(context: SubnetContext, observed: Observed, now: datetime) -> list[datetime]:
+    after = context.replace_lost_after
+    moments = [machine.since + after for machine in observed.lost] if after is not None else []
+    return [moment for moment in moments if moment > now]
 
 
 def _delete(kind: ResourceKind, thing: Object | None, why: str) -> list[Action]:

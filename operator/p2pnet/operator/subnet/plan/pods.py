@@ -4,6 +4,7 @@ Pods are bare and fit the restricted profile; each mounts Secrets of its own.
 """
 
 from p2pnet.model.behaviours import HONEST
+from p2pnet.model.log_lines import FORMAT_ENV
 from p2pnet.model.units import parse_size
 from p2pnet.operator.kube.api import CLAIM, POD, POLICY, SERVICE, Object
 from p2pnet.operator.kube.desired import digest, with_hash
@@ -27,6 +28,7 @@ CONFIG_HASH = "p2pnet.io/config-hash"
 STOP_S = 30  # grace period; nodes end within 10 s
 NODE_CPU_MILLI = 20  # request per node where the document has none; a node at rest uses less
 NODE_MEMORY_MI = 64
+LAB_LEAVES_S = 30  # a machine that is not ready: nothing is measured without the lab
 LAB_STATE = "/var/lib/p2pnet"
 NODE_STATE = "/run/p2pnet"
 CODE = "/etc/p2pnet/code"
@@ -57,7 +59,7 @@ def node_pod(context: SubnetContext, placed: PodPlacement, config_hash: str) -> 
         own_env[BEHAVIOUR_ENV] = group.behaviour
     container = {
         "name": "node", "image": image, "command": ["python", "-m", "p2pnet.supervisor.pod"],
-        "env": _env({**users_env, **own_env}),
+        "env": _env({FORMAT_ENV: "json", **users_env, **own_env}),
         "ports": [
             *({"name": f"quic-{i}", "containerPort": PORT_BASE + i, "protocol": "UDP"}
               for i in range(min(context.subnet.spec.nodes_per_pod, len(placed.members)))),
@@ -79,7 +81,7 @@ def node_pod(context: SubnetContext, placed: PodPlacement, config_hash: str) -> 
         volumes.append(_config_map("code", settings.code.config_map))
         container["volumeMounts"] = [*container["volumeMounts"], *_mounts({"code": CODE}, {})]
     extra = {"hostname": placed.pod, "subdomain": context.nodes_service, "topologySpreadConstraints": _spread(context)}
-    spec = _spec(settings, container, volumes, len(placed.members)) | extra
+    spec = _spec(context, settings, container, volumes, len(placed.members)) | extra
     annotations = {CONFIG_HASH: config_hash}
     pod = context.object(POD, placed.pod, spec=spec, annotations=annotations, role="node", group=placed.group)
     return with_hash(_with_metadata(pod, settings))
@@ -90,6 +92,7 @@ def lab_pod(context: SubnetContext) -> Object:
     spec = context.subnet.spec
     settings = spec.pod.model_copy(update={"resources": spec.lab.resources})
     env = {
+        FORMAT_ENV: "json",
         "P2PNET_STATE": LAB_STATE,
         "P2PNET_NAMESPACE": context.namespace,
         "P2PNET_SUBNET": context.name,
@@ -112,10 +115,19 @@ def lab_pod(context: SubnetContext) -> Object:
         _config_map("spec", context.config_map), state,
     ]  # fmt: skip
     annotations = {CONFIG_HASH: digest([context.subnet.spec.identity.trust_domain])}
-    pod = context.object(
-        POD, context.lab, spec=_spec(settings, container, volumes, 1), annotations=annotations, role="lab"
-    )
+    pod_spec = _spec(context, settings, container, volumes, 1)
+    pod_spec["tolerations"] = [*pod_spec.get("tolerations", []), *_lab_tolerations(settings)]
+    pod = context.object(POD, context.lab, spec=pod_spec, annotations=annotations, role="lab")
     return with_hash(_with_metadata(pod, settings))
+
+
+def _lab_tolerations(settings: PodSpec) -> list[Object]:
+    """How long the lab stays on a machine that is not ready or does not answer: the cluster's own default is five minutes."""
+    own = {one.key for one in settings.tolerations if one.effect in (None, "NoExecute")}
+    return [
+        {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": LAB_LEAVES_S}
+        for key in ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable") if not own & {key, None}
+    ]  # fmt: skip
 
 
 def lab_claim(context: SubnetContext) -> Object | None:
@@ -178,7 +190,7 @@ def _with_metadata(pod: Object, settings: PodSpec) -> Object:
     return {**pod, "metadata": {**metadata, **extra}}
 
 
-def _spec(settings: PodSpec, container: Object, volumes: list[Object], nodes: int) -> Object:
+def _spec(context: SubnetContext, settings: PodSpec, container: Object, volumes: list[Object], nodes: int) -> Object:
     container |= {
         "imagePullPolicy": settings.image_pull_policy,
         "terminationMessagePolicy": "FallbackToLogsOnError",  # the last line of its log explains a crash in the status
@@ -191,8 +203,9 @@ def _spec(settings: PodSpec, container: Object, volumes: list[Object], nodes: in
         "terminationGracePeriodSeconds": STOP_S, "containers": [container], "volumes": volumes,
         "securityContext": _written(settings.security_context, POD_SECURITY),
     }  # fmt: skip
-    if settings.image_pull_secrets:
-        spec["imagePullSecrets"] = [{"name": one.name} for one in settings.image_pull_secrets]
+    pull_secrets = [one.name for one in settings.image_pull_secrets] or context.pull_secrets
+    if pull_secrets:
+        spec["imagePullSecrets"] = [{"name": one} for one in pull_secrets]
     if settings.node_selector:
         spec["nodeSelector"] = dict(settings.node_selector)
     if settings.tolerations:
