@@ -9,7 +9,7 @@ import yaml
 
 from p2pnet.operator import rbac
 from p2pnet.operator.subnet import context, status
-from p2pnet.operator.subnet.crd import COLUMNS
+from p2pnet.operator.subnet.crd import crd
 from p2pnet.subnet.document import load_subnet
 from p2pnet.subnet.pods import CONDITION_REASONS
 
@@ -23,8 +23,8 @@ WORD = re.compile(r"[A-Z][a-z]+(?:[A-Z][A-Za-z]*)?")
 
 NO_REASONS = {
     # of Kubernetes: kinds and values of fields, phases and conditions of pods
-    "Always", "AlwaysAllow", "ClusterIP", "DisruptionTarget", "EvictionByEvictionAPI", "Failed", "FallbackToLogsOnError",
-    "False", "Ingress", "Issuer", "Mi", "None", "Opaque", "PreferDualStack", "ReadWriteOnce", "Running", "RuntimeDefault",
+    "Always", "AlwaysAllow", "ClusterIP", "ContainersReady", "DeletionByPodGC", "DeletionByTaintManager", "DisruptionTarget",
+    "EvictionByEvictionAPI", "Exists", "Failed", "FallbackToLogsOnError", "False", "Ingress", "Issuer", "Mi", "NoExecute", "None", "Opaque", "PreferDualStack", "ReadWriteOnce", "Running", "RuntimeDefault",
     "ScheduleAnyway", "Subnet", "Succeeded", "True", "Unknown",
     # of Python, and phases of an authority's replacement
     "HeldCertificates", "Plan", "Steady", "Trusting",
@@ -67,10 +67,11 @@ def test_what_only_events_say_is_in_the_table_of_events() -> None:
 def test_conditions_columns_and_annotations_are_those_of_the_code() -> None:
     for name in status.CONDITIONS:
         assert f"| `{name}` |" in PAGE
-    shown = [one["name"].upper() for one in COLUMNS if not one.get("priority")]
+    columns = crd()["spec"]["versions"][0]["additionalPrinterColumns"]
+    shown = [one["name"].upper() for one in columns if not one.get("priority")]
     assert re.search("NAME +" + " +".join(shown), PAGE)
     assert {f"p2pnet.io/{word}" for word in re.findall(r"^\| `p2pnet.io/([a-z-]+)", PAGE, re.MULTILINE)} == {
-        context.PAUSED, context.FORCE_RENEW, context.FORCE_REPLACE, "p2pnet.io/ignore-unsupported",
+        context.PAUSED, context.FORCE_RENEW, context.REPLACE_LOST, context.FORCE_REPLACE, "p2pnet.io/ignore-unsupported",
     }  # fmt: skip
 
 
