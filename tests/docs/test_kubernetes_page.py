@@ -24,7 +24,8 @@ WORD = re.compile(r"[A-Z][a-z]+(?:[A-Z][A-Za-z]*)?")
 NO_REASONS = {
     # of Kubernetes: kinds and values of fields, phases and conditions of pods
     "Always", "AlwaysAllow", "ClusterIP", "ContainersReady", "DeletionByPodGC", "DeletionByTaintManager", "DisruptionTarget",
-    "EvictionByEvictionAPI", "Exists", "Failed", "FallbackToLogsOnError", "False", "Ingress", "Issuer", "Mi", "NoExecute", "None", "Opaque", "PreferDualStack", "ReadWriteOnce", "Running", "RuntimeDefault",
+    "EvictionByEvictionAPI", "Exists", "Failed", "FallbackToLogsOnError", "False", "Ingress", "Issuer", "Mi", "NoExecute", "None",
+    "Opaque", "PreferDualStack", "ReadWriteOnce", "Running", "RuntimeDefault",
     "ScheduleAnyway", "Subnet", "Succeeded", "True", "Unknown",
     # of Python, and phases of an authority's replacement
     "HeldCertificates", "Plan", "Steady", "Trusting",
