@@ -8,7 +8,15 @@ from typing import Any
 
 from p2pnet.cli.exit_code import ExitCode
 from p2pnet.cli.targets.cluster import copies, logs
-from p2pnet.cli.targets.cluster.status import Object, lost_machine, status_without_lab, with_cluster
+from p2pnet.cli.targets.cluster.installation import operators
+from p2pnet.cli.targets.cluster.status import (
+    Object,
+    is_unseen,
+    lost_machine,
+    status_without_lab,
+    unattended,
+    with_cluster,
+)
 from p2pnet.cli.threads import in_daemon
 from p2pnet.lab_client import LabClient, ProblemError
 from p2pnet.lab_client.kube import Kube, KubeError
@@ -60,9 +68,19 @@ class ClusterLab(LabClient):
             why = str(error)
         thing = await in_daemon(self._look)
         if lab is None:
-            return status_without_lab(thing, await self._seen_pods(), why)
-        whole = lab.nodes.connected >= lab.nodes.desired
-        return with_cluster(lab, thing, [] if whole else await self._seen_pods())
+            status = status_without_lab(thing, await self._seen_pods(), why)
+        else:
+            whole = lab.nodes.connected >= lab.nodes.desired
+            status = with_cluster(lab, thing, [] if whole else await self._seen_pods())
+        return await self._attended(status) if is_unseen(thing) else status
+
+    async def _attended(self, status: Status) -> Status:
+        """The Status, which says so where there is no operator to look at the document."""
+        try:
+            there = await in_daemon(operators, self._kube)
+        except KubeError:  # who may not look at the operator waits for it
+            return status
+        return status if there else unattended(status, self._kube.context)
 
     async def _seen_pods(self) -> list[Object]:
         """The pods; none for who may use the lab and nothing else."""
@@ -158,7 +176,7 @@ class ClusterLab(LabClient):
         why = str(error)
         with contextlib.suppress(P2pnetError):  # who may use the lab and nothing else is told what the proxy says
             why = lost_machine(await in_daemon(self._look)) or why
-        told = f"p2pnet status {self._name} --on cluster -n {self._kube.namespace} says when there is a lab again"
+        told = f"p2pnet status {self._name} -n {self._kube.namespace} says when there is a lab again"
         return self._invalid(run_id, f"its lab has been away for {FOLLOW_S:.0f} s: {why}", hint=told)
 
     def _lost(self, run_id: str) -> TargetError:
@@ -169,7 +187,7 @@ class ClusterLab(LabClient):
         return TargetError(
             f"run {run_id} is invalid: {why}",
             where=f"context {self._kube.context}, namespace {self._kube.namespace}, subnet {self._name}",
-            hint=hint or f"p2pnet inject {self._name} again",
+            hint=hint or f"run it again: p2pnet inject {self._name} -n {self._kube.namespace}",
             exit_code=ExitCode.INVALID,
         )
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from p2pnet.cli.targets.readiness import NO_OPERATOR
 from p2pnet.model.report import CertificateCounts, Condition, LinkCounts, MemberStatus, NodeCounts, Status
 from p2pnet.subnet.document import kept_annotations, load_subnet
 from p2pnet.subnet.members import edge_count, members, pack_of, topology_of
@@ -76,6 +77,19 @@ def with_cluster(status: Status, thing: Object, pods: list[Object]) -> Status:
     )  # fmt: skip
 
 
+def is_unseen(thing: Object) -> bool:
+    """Whether no operator has looked at the document as it is now."""
+    seen = int((thing.get("status") or {}).get("observedGeneration") or 0)
+    return seen < int(_meta(thing).get("generation") or 0)
+
+
+def unattended(status: Status, context: str) -> Status:
+    """The Status of a subnet that nobody looks after."""
+    words = f"no operator is in context {context} to look at the document"
+    kept = [one for one in status.conditions if one.type != ROLLOUT]
+    return msgspec.structs.replace(status, conditions=[*kept, Condition(ROLLOUT, "True", NO_OPERATOR, words)])
+
+
 def lost_machine(thing: Object) -> str:
     """Which machine the operator says is lost with pods of a Subnet, and which pods; empty: none."""
     for one in (thing.get("status") or {}).get("conditions") or []:
@@ -93,7 +107,7 @@ def _certificates(status: Status, told: Mapping[str, Any]) -> CertificateCounts:
 def _rollout(thing: Object) -> str:
     """What the operator still has to do about the document as it is now; empty when nothing."""
     told = thing.get("status") or {}
-    if int(told.get("observedGeneration") or 0) < int(_meta(thing).get("generation") or 0):
+    if is_unseen(thing):
         return "the operator has not looked at the document yet"
     for one in told.get("conditions") or []:
         if one["type"] == "Progressing" and one.get("reason") in (

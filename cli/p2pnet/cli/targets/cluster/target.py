@@ -269,7 +269,11 @@ class ClusterTarget:
             found = self.kube.get(f"/api/v1/namespaces/{self.kube.namespace}/secrets/{secret}")
         except KubeError as error:
             if error.status == 403:
-                error.hint = f"ask for the right to get the Secret {secret}, which lets you speak to the lab"
+                error.hint = (
+                    f"ask who may for a Role in {self.kube.namespace} that lets you use this subnet alone: get secrets"
+                    f" {secret}, get subnets {name}, and get, create, update, patch, delete services/proxy {name}-lab:http;"
+                    " docs/kubernetes.md has it written out"
+                )
             raise
         try:
             token = base64.b64decode(((found or {}).get("data") or {}).get("token") or "").decode().strip()
