@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from p2pnet.lab.runs import queue
-from p2pnet.lab_client import ProblemError
+from p2pnet.lab_client import ProblemError, client
 from p2pnet.model import limits
 from p2pnet.model.jobs import Payload, RunRequest, Upload, UploadRequest
 from p2pnet.model.report import InjectionRef
@@ -58,6 +58,19 @@ async def test_an_interrupted_upload_goes_on_from_where_it_was(lab_client, photo
     assert now.offset == 1 << 20
     with pytest.raises(ProblemError, match="not whole"):
         await lab_client.start_run(RunRequest([Payload("photo.jpg", upload=state.upload)]), key="k")
+
+
+async def test_a_file_of_a_run_is_read_from_where_it_was_read_to(lab_client, lab, monkeypatch):
+    monkeypatch.setattr(client, "FILE_PART_BYTES", 8)
+    started = await lab_client.start_run(RunRequest([Payload("x", size=1)]), key="k")
+    assert [one async for one in lab_client.follow(started.run)][-1].state == "finished"
+    path = lab.paths.state.run(started.run) / "logs.ndjson"
+    path.write_bytes(b"0123456789")
+    assert await lab_client.run_file_from(started.run, "logs.ndjson", 0) == b"01234567"
+    assert await lab_client.run_file_from(started.run, "logs.ndjson", 8) == b"89"
+    assert await lab_client.run_file_from(started.run, "logs.ndjson", 10) == b""
+    path.unlink()
+    assert await lab_client.run_file_from(started.run, "logs.ndjson", 0) == b""
 
 
 async def test_an_empty_file_is_an_artifact_too(lab_client, tmp_path):
