@@ -103,9 +103,9 @@ class Cluster:
         """All with these labels, as cheaply."""
         return self._ask(lambda server: server.find(plural, namespace, selector))
 
-    def do(self, work: Coroutine[Any, Any, T]) -> T:
+    def do(self, work: Coroutine[Any, Any, T], within_s: float) -> T:
         """The result of a coroutine in the cluster's network."""
-        return self._entered().do(work)
+        return self._entered().do(work, within_s)
 
     def start(self, *words: str) -> "subprocess.Popen[str]":
         """A command inside that goes on, its output in pipes; the first line of that is the id of its process."""

@@ -13,7 +13,7 @@ import aiohttp
 from tests.cluster.kit import Cluster
 
 END_S = 30.0
-HEARD_S = 60.0
+HEARD_S = 40.0
 
 
 @contextlib.contextmanager
@@ -58,23 +58,44 @@ class LiveTab:
             return answer.status, await answer.json()
 
     @contextlib.asynccontextmanager
-    async def listening(self) -> AsyncIterator[Callable[[str, Callable[[Any], Any]], Any]]:
-        """`await until(name, test)`: the first true result of the test of an event of this name."""
+    async def listening(self) -> AsyncIterator["Heard"]:
+        """What this tab is told."""
         async with self._session.get(f"{self.base}/events") as answer:
+            yield Heard(answer.content)
 
-            async def until(name: str, test: Callable[[Any], Any]) -> Any:
-                seen: list[Any] = []
-                try:
-                    async with asyncio.timeout(HEARD_S):
-                        while line := (await answer.content.readline()).decode():
-                            if line == f"event: {name}\n":
-                                seen.append(
-                                    json.loads((await answer.content.readline()).decode().removeprefix("data: "))
-                                )
-                                if found := test(seen[-1]):
-                                    return found
-                except TimeoutError:
-                    pass
-                raise AssertionError(f"no {name} as it was waited for; the last: {seen[-1:]}")
 
-            yield until
+class Heard:
+    """What a tab was told since it began to listen."""
+
+    def __init__(self, stream: aiohttp.StreamReader) -> None:
+        self._stream = stream
+        self.status: dict[str, Any] = {}
+        """The last one."""
+        self.parts: dict[str, Any] = {}
+        """The last of each."""
+        self.receipts: dict[str, set[int]] = {}
+        """By artifact, the numbers of nodes."""
+
+    async def until(self, what: Callable[[], Any]) -> Any:
+        """Listen until this is true."""
+        try:
+            async with asyncio.timeout(HEARD_S):
+                while not (found := what()):
+                    await self._take()
+                return found
+        except TimeoutError:
+            raise AssertionError(f"not heard: {self.status}, {self.receipts}, {list(self.parts)}") from None
+
+    async def _take(self) -> None:
+        line = (await self._stream.readuntil(b"\n")).decode()
+        if not line.startswith("event: "):
+            return
+        told = json.loads((await self._stream.readuntil(b"\n")).decode().removeprefix("data: "))
+        match line.removeprefix("event: ").strip():
+            case "status":
+                self.status = told
+            case "parts":
+                self.parts |= told
+            case "receipts":
+                for one in told:
+                    self.receipts.setdefault(one["id"], set()).update(one["node"])

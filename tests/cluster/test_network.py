@@ -17,6 +17,8 @@ CUT = {"name": "cut", "from": "us-1", "bothWays": True, "block": True}
 SOON_S = 15.0
 """For an edit or an order to be in force: seconds on a machine that is busy."""
 TRIES = 4
+VISIT_S = 240.0
+"""For a look at the live page: as long as all its waits together."""
 LEASE_S = 60.0  # lab and nodes together: a node heals itself 30 s after its lab's last word
 
 LEASE = """
@@ -209,7 +211,7 @@ def test_faults_of_a_command_line_are_shown_by_kubectl_and_runs_under_them_are_j
 def test_the_live_page_shows_a_subnet_through_the_api_server_and_its_buttons_break_and_heal(demo: Demo) -> None:
     ended: list[int] = []
     with served(demo.cluster, demo.namespace, ended) as address:
-        demo.cluster.do(visit(address))
+        demo.cluster.do(visit(address), VISIT_S)
     assert ended == [130]
     assert demo.until_ready(4), "the Subnet goes on"
 
@@ -227,29 +229,24 @@ async def visit(address: str) -> None:
         assert (await tab.get(tab.base, Host="rebound.example"))[0] == 403
         assert (await tab.get(tab.base, Origin="http://evil.example"))[0] == 403
         assert (await tab.order(origin="http://evil.example", verb="inject"))[0] == 403
-        async with tab.listening() as until_told:
-            await until_told("status", lambda now: now["nodes"] == {"desired": 4, "connected": 4})
-            status, said = await tab.order(verb="inject", size="1KiB", count="2", rate="2/s")
-            assert (status, said["command"]) == (
-                200, "p2pnet inject demo --size 1KiB --count 2 --rate 2/s --no-wait" + said["command"].partition("--no-wait")[2]
-            )  # fmt: skip
-            came: dict[str, set[int]] = {}
-
-            def all_came(told: list[dict[str, Any]]) -> bool:
-                for one in told:
-                    came.setdefault(one["id"], set()).update(one["node"])
-                return sorted(map(len, came.values())) == [3, 3]
-
-            await until_told("receipts", all_came)
-            await until_told(
-                "parts", lambda told: sum(cell[2] for cell in told.get("traffic", {}).get("receipts", [])) == 6
-            )
-            await until_told("parts", lambda told: told.get("series"))
+        async with tab.listening() as heard:
+            await heard.until(lambda: heard.status.get("nodes") == {"desired": 4, "connected": 4})
+            before = set(heard.receipts)  # of other tests
+            status, said = await tab.order(verb="inject", size="1KiB", count="12", rate="2/s")
+            assert status == 200, said
+            assert said["command"].startswith("p2pnet inject demo --size 1KiB --count 12 --rate 2/s --no-wait")
+            await heard.until(lambda: [len(heard.receipts[one]) for one in heard.receipts.keys() - before] == [3] * 12)
+            await heard.until(lambda: sum(cell[2] for cell in heard.parts["traffic"]["receipts"]) >= 36)
+            await heard.until(lambda: (heard.parts["series"] or {}).get("total") == 4)
+            assert heard.parts["reach"]["received"][-1] >= 36
             status, said = await tab.order(verb="break", kind="loss", value="20%", lasting="5m")
             assert status == 200, said
-            [fault] = await until_told("status", lambda now: now["faults"])
+            [fault] = await heard.until(lambda: heard.status["faults"])
+            await heard.until(
+                lambda: [one["state"] for one in heard.parts["faults"] if one["name"] == fault] == ["active"]
+            )
             assert (await tab.order(verb="heal", fault=fault))[0] == 200
-            await until_told("status", lambda now: not now["faults"])
+            await heard.until(lambda: not heard.status["faults"])
 
 
 def test_nodes_heal_themselves_without_a_lab_and_faults_of_the_document_outlive_lab_and_pods(demo: Demo) -> None:

@@ -1,5 +1,7 @@
 """Uploads and downloads over the socket, against fake nodes."""
 
+import asyncio
+import gzip
 import os
 
 import msgspec
@@ -69,6 +71,12 @@ async def test_a_file_of_a_run_is_read_from_where_it_was_read_to(lab_client, lab
     assert await lab_client.run_file_from(started.run, "logs.ndjson", 0) == b"01234567"
     assert await lab_client.run_file_from(started.run, "logs.ndjson", 8) == b"89"
     assert await lab_client.run_file_from(started.run, "logs.ndjson", 10) == b""
+    events = path.with_name("events.ndjson.gz")
+    while not events.is_file():  # packed once the run has ended
+        await asyncio.sleep(0.02)
+    whole = gzip.decompress(events.read_bytes())
+    assert await lab_client.run_file_from(started.run, "events.ndjson", 5) == whole[5:13]
+    assert await lab_client.run_file_from(started.run, "events.ndjson", len(whole)) == b""
     path.unlink()
     assert await lab_client.run_file_from(started.run, "logs.ndjson", 0) == b""
 
