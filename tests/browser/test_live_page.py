@@ -54,6 +54,10 @@ def served(state: Path) -> Iterator["subprocess.Popen[str]"]:
 
 
 READY = "return document.documentElement.dataset.ready === 'yes' && document.documentElement.dataset.live === 'live'"
+WIDER = (
+    "return [...document.querySelectorAll('main *')].filter((one) => one.getBoundingClientRect().right > innerWidth"
+    " && !one.closest('.scroll, .choice, svg')).map((one) => one.outerHTML.slice(0, 90)).slice(0, 5)"
+)
 FOREIGN = (
     "const [url, done] = arguments, body = JSON.stringify({verb: 'inject', size: '1KiB'});"
     "const asked = (more) => fetch(url, {method: 'POST', body, credentials: 'include', ...more})"
@@ -111,16 +115,12 @@ def test_tabs_follow_a_subnet_its_buttons_act_and_a_lost_lab_is_said_and_found_a
     nodes_that_are_down_are_marked_and_the_view_stays(browser)
     browser.run("scrollTo({top: 0, behavior: 'instant'})")
     browser.picture("live-1280-light")
-    for width in (2560, 360):
-        for dark in (True, False):
-            browser.look(width, dark=dark)
-            browser.settled()
-            wide = (
-                "return [...document.querySelectorAll('main *')].filter((one) => one.getBoundingClientRect().right > innerWidth"
-                " && !one.closest('.scroll, .choice, svg')).map((one) => one.outerHTML.slice(0, 90)).slice(0, 5)"
-            )
-            assert browser.run("return document.documentElement.scrollWidth") <= width, browser.run(wide)
-            browser.picture(f"live-{width}-{'dark' if dark else 'light'}")
+    for width, dark in ((2560, False), (1280, True), (360, True)):
+        browser.look(width, dark=dark)
+        browser.settled()
+        assert browser.run("return document.documentElement.scrollWidth") <= width, browser.run(WIDER)
+        if dark:  # a picture takes software a while
+            browser.picture(f"live-{width}-dark")
     browser.look(1280, dark=False)
 
     another_page_is_refused(browser, base)
@@ -193,7 +193,9 @@ def another_page_is_refused(browser: Browser, base: str) -> None:
     browser.driver.switch_to.new_window("tab")
     browser.driver.get("data:text/html,another page")
     said = browser.driver.execute_async_script(FOREIGN, f"{base}orders")
-    assert said in (["opaque", "refused"], ["refused", "refused"]), "no answer is for it, and it may not even ask in JSON"
+    assert said in (["opaque", "refused"], ["refused", "refused"]), (
+        "no answer is for it, and it may not even ask in JSON"
+    )
     browser.errors()
     browser.driver.close()
     browser.driver.switch_to.window(here)
