@@ -312,6 +312,37 @@ def test_a_run_that_another_lab_knows_nothing_of_is_invalid(kube: FakeKube, lab:
     assert "its lab was replaced during the run" in ended.err
 
 
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_run_whose_lab_stays_away_is_invalid_and_the_machine_that_is_lost_is_named(
+    kube: FakeKube, lab: FakeLab, p2pnet, state: State, monkeypatch: pytest.MonkeyPatch, *, lost: bool
+) -> None:
+    monkeypatch.setattr(cluster_lab, "FOLLOW_S", 0.0)
+    monkeypatch.setattr(proxy, "RETRY_FIRST_S", 20.0)
+    monkeypatch.setattr(proxy, "RETRY_MAX_S", 20.0)
+    thing = kube.add("demo")
+    asked = lab.__call__
+
+    def answer(method: str, path: str, query: dict[str, str], body: bytes) -> tuple[int, Any]:
+        if method == "GET" and path.startswith("/v1/runs/") and "files" not in path:
+            kube.lab = None
+            said = "machine node1 does not answer, since 10:00:00 UTC; its pods: demo-lab. Bring it back; or delete it"
+            condition = {"type": "Degraded", "status": "True", "reason": "MachineLost", "message": said}
+            thing["status"]["conditions"] = [condition] if lost else []
+            kube.away = [503]
+        return asked(method, path, query, body)
+
+    kube.lab = answer
+    lab.state = msgspec.structs.replace(lab.state, state="running", report=None, cursor=1)
+    lab.file = msgspec.structs.replace(lab.file, state="running")
+    ended = p2pnet("inject", "demo", "--on", "cluster")
+    assert ended.code == 5, ended.err
+    assert "is invalid: its lab has been away for" in ended.err
+    assert ("machine node1 does not answer, since 10:00:00 UTC; its pods: demo-lab" in ended.err) is lost
+    assert "p2pnet status demo --on cluster -n default" in ended.err
+    again = p2pnet("report", "demo", "--on", "cluster")
+    assert again.code == 5, again.err
+
+
 @pytest.mark.parametrize("what", ["the object", "its namespace with a lab that hangs", "another of its name"])
 def test_a_follower_whose_subnet_is_deleted_says_so_and_ends(
     what: str, kube: FakeKube, lab: FakeLab, p2pnet, state: State, monkeypatch: pytest.MonkeyPatch
@@ -426,6 +457,29 @@ def test_what_the_lab_says_about_a_node_is_among_the_lines_of_that_node(kube: Fa
     lines = [json.loads(line) for line in ended.out.splitlines()]
     assert {(line["node"], line["level"]) for line in lines} == {("node-0", "WARNING")}
     assert len(lines) == 4
+
+
+def test_objects_in_the_logs_of_pods_are_shown_as_lines_of_text(kube: FakeKube, p2pnet) -> None:
+    kube.add("demo", nodes=2)
+    said = {
+        "time": "2026-11-21T20:00:01.000Z",
+        "level": "WARNING",
+        "logger": "p2pnet.supervisor",
+        "message": "exited node-0",
+    }
+    failed = {**said, "level": "ERROR", "logger": "asyncio", "message": "a task failed", "exception": "Traceback\n  x"}
+    kube.logs = {
+        "demo-node-0": f"2026-11-21T20:00:01Z {json.dumps({**said, 'event': 'exited', 'name': 'node-0'})}\n",
+        "demo-node-1": f"2026-11-21T20:00:02Z {json.dumps(failed)}\n",
+        "demo-lab": "2026-11-21T20:00:03Z {}\n",
+    }
+    ended = p2pnet("logs", "demo", "--on", "cluster", "-o", "ndjson")
+    lines = [json.loads(line) for line in ended.out.splitlines()]
+    assert [(line["node"], line["level"], line["line"]) for line in lines] == [
+        ("node-0", "WARNING", "2026-11-21T20:00:01.000Z WARNING p2pnet.supervisor: exited node-0"),
+        ("node-1", "ERROR", "2026-11-21T20:00:01.000Z ERROR asyncio: a task failed"),
+        ("node-1", "ERROR", "Traceback"), ("node-1", "ERROR", "  x"), ("lab", "INFO", "{}"),
+    ]  # fmt: skip
 
 
 def test_down_waits_until_the_pods_are_gone_and_is_fine_when_they_are(kube: FakeKube, p2pnet) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import AsyncMock
 
 import msgspec
 import pytest
@@ -22,11 +23,12 @@ from p2pnet.cli.render import Output, render
 from p2pnet.cli.session import Session
 from p2pnet.cli.targets.lab_process import FREE_BYTES_MIN
 from p2pnet.cli.verbs import doctor, down, get, inject, logs, report, status, trace, up, withdraw
+from p2pnet.lab_client import ProblemError
 from p2pnet.lab_client.kube import Kube
 from p2pnet.measure.pace import pace_of
 from p2pnet.model.events import Collected, EventKind
-from p2pnet.model.jobs import LogLine, RunFile, RunRequest, RunState
-from p2pnet.model.report import Report, Status
+from p2pnet.model.jobs import LogLine, Problem, Progress, RunFile, RunRequest, RunState
+from p2pnet.model.report import Report, RunSummary, Status
 from p2pnet.store import State, archive
 from p2pnet.subnet.document import default_subnet, load_subnet
 
@@ -665,6 +667,24 @@ class TestTheRest:
             await task
         lines = [json.loads(line) for line in session.stdout.getvalue().splitlines()]  # type: ignore[attr-defined]
         assert [line["nodes"]["connected"] for line in lines] == [1, 3]
+
+    async def test_a_watch_on_a_terminal_shows_how_the_run_goes_on(
+        self, target: Any, session: Session, make_status: Callable[..., Status], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(status, "WATCH_S", 0.0)
+        monkeypatch.setattr(session.stdout, "isatty", lambda: True)
+        going_on = msgspec.structs.replace(make_status(3), runs=[RunSummary("r-7", "running", artifacts=20)])
+        target.fake.statuses = [going_on] * 3
+        states = [RunState("r-7", "running", RunRequest([]), 1.0, Progress(1, 20, done, 40)) for done in (0, 10, 20)]
+        target.fake.run = AsyncMock(side_effect=[*states, *[ProblemError(Problem("gone"), status=404)] * 99])
+        task = asyncio.create_task(status.run(status.StatusOptions(name="demo", watch=True), session))
+        while target.fake.run.await_count < 4:  # whose run is gone: the status is shown without it
+            await asyncio.sleep(0)
+        task.cancel()
+
+        shown = session.stdout.getvalue()  # type: ignore[attr-defined]
+        assert "delivered 20/40" in shown
+        target.fake.run.assert_awaited_with("r-7")
 
     async def test_down_twice_ends_well(self, target: Any, session: Session) -> None:
         first = await down.run(down.DownOptions(name="demo", yes=True), session)

@@ -77,6 +77,7 @@ FOUND_BY = {
     "no-restart-after-re-advertise": "cut-off-publisher", "lazy-for-ever": "selective-relays",
     "waits-for-one-peer-for-ever": "selective-relays", "busy-is-taken-for-have": "selective-relays",
     "stripes-never-missed": "six-clients", "passes-stripes-on-twice": "lying-dealer",
+    "V3": "lost-publisher", "V9": "taken-back", "V12": "never-served", "passes-wrong-stripes-on": "lying-dealer",
 }  # fmt: skip
 """Faults planted into the core, and a story that finds each (docs/method.md has them all)."""
 

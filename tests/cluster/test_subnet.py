@@ -33,10 +33,10 @@ def test_the_example_becomes_connected_and_the_columns_show_its_last_run(operato
     assert report["verdict"] == "pass"
     until(lambda: demo.status().get("lastReport", {}).get("run") == report["run"], "the operator tells the run")
     header, line = (text.split() for text in demo.kubectl("get", "subnets").splitlines())
-    assert header == ["NAME", "READY", "CONNECTED", "REACH", "P95", "AGE"]
-    assert line[:4] == ["demo", "5/5", "5/5", "100%"]
-    assert float(line[4]) > 0
-    assert line[5] == "ms"
+    assert header == ["NAME", "STATUS", "READY", "CONNECTED", "LINKS", "REACH", "P95", "AGE"]
+    assert line[:6] == ["demo", "Ready", "5/5", "5/5", "10/10", "100%"]
+    assert float(line[6]) > 0
+    assert line[7] == "ms"
 
 
 def test_scaling_adds_and_removes_nodes_and_leaves_the_others_alone(demo: Demo) -> None:

@@ -1,11 +1,15 @@
 """Lines of logs: written in UTC, read in any zone, in order across the hour that clocks are set back."""
 
+import json
 import logging
+import os
+import subprocess
+import sys
 import time
 
 import pytest
 
-from p2pnet.model.log_lines import UtcFormatter, parts_of, stamp, stamp_of
+from p2pnet.model.log_lines import FIELDS, JsonFormatter, UtcFormatter, json_line, parts_of, stamp, stamp_of
 
 BEFORE_THE_CHANGE = 1_792_890_000.5  # 2026-10-25 00:20:00.5 UTC, 02:20 in summer's Berlin
 AFTER_IT = BEFORE_THE_CHANGE + 3600  # 02:20 again, in winter's
@@ -23,6 +27,49 @@ def test_a_line_says_utc_level_and_logger_and_is_read_back():
     assert stamp_of(line) == 1_795_911_633.25
     assert parts_of(line) == ("WARNING", "p2pnet.node", "hello")
     assert stamp(1_795_911_633.25) == "2026-11-29T00:20:33.250Z"
+
+
+def test_a_line_that_is_an_object_reads_as_the_same_lines_of_text():
+    record = logging.LogRecord("p2pnet.node", logging.WARNING, "", 0, 'says "%s"\nand more', ("ö\ud800",), None)
+    record.created = 1_795_911_633.25
+    setattr(record, FIELDS, {"event": "exited", "name": "node-1"})
+    line = JsonFormatter().format(record)
+    assert "\n" not in line
+    assert '"event":"exited","name":"node-1"' in line
+    assert json.loads(line)["time"] == "2026-11-29T00:20:33.250Z"
+    found = json_line(line.encode("utf-8", "replace").decode())
+    assert found is not None
+    assert found.texts == ['2026-11-29T00:20:33.250Z WARNING p2pnet.node: says "ö?"', "and more"]
+    assert found.name == "node-1"
+    assert [json_line(other) for other in ("hello", "{", '{"a":1}', line.replace("WARNING", "LOUD"))] == [None] * 4
+
+
+def test_with_objects_warnings_and_what_nobody_caught_are_objects_too():
+    program = (
+        "import logging, sys, threading, warnings\n"
+        "from p2pnet.model.log_lines import log_all\n"
+        "log_all(logging.StreamHandler(sys.stderr))\n"
+        "warnings.warn('old')\n"
+        "logging.getLogger('library').info('of a library')\n"
+        "logging.getLogger('library').debug('more of it')\n"
+        "thread = threading.Thread(target=lambda: 1 / 0); thread.start(); thread.join()\n"
+        "class Bad:\n"
+        "    def __del__(self): raise ValueError('late')\n"
+        "Bad()\n"
+        "raise RuntimeError('the end')\n"
+    )
+    environment = {**os.environ, "P2PNET_LOG_FORMAT": "json", "P2PNET_LOG_LEVEL": "debug"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+    found = [json_line(line) for line in done.stderr.splitlines()]
+    assert None not in found, done.stderr
+    lines = [one for one in found if one]
+    assert [(one.level, one.logger) for one in lines] == [
+        ("WARNING", "py.warnings"), ("INFO", "library"), ("DEBUG", "library"), *[("CRITICAL", "p2pnet")] * 3,
+    ]  # fmt: skip
+    assert [one.last for one in lines[3:]] == [
+        "ZeroDivisionError: division by zero", "ValueError: late", "RuntimeError: the end",
+    ]  # fmt: skip
+    assert done.returncode == 1
 
 
 def test_the_hour_that_comes_twice_keeps_its_order_in_the_text_too(monkeypatch: pytest.MonkeyPatch):

@@ -1,5 +1,10 @@
 """What the operator does before it acts, and what its command line answers."""
 
+import json
+import os
+import subprocess
+import sys
+
 import pytest
 from tests.operator.kit import NOW, Api
 
@@ -46,3 +51,26 @@ def test_wrong_arguments_are_answered_with_the_usage(capsys: pytest.CaptureFixtu
     assert main(["what"]) == 2
     assert "crd" in capsys.readouterr().err
     assert main(["rbac"]) == 0
+
+
+@pytest.mark.parametrize("arguments", [["--log-format", "json"], ["run", "--log-format=json"]])
+def test_with_a_format_of_objects_the_operator_says_everything_in_them(arguments: list[str]) -> None:
+    # Nobody listens there: it ends by itself, and says why.
+    environment = {**os.environ, "KUBECONFIG": os.devnull, "P2PNET_WORKERS": "2"}
+    command = [sys.executable, "-m", "p2pnet.operator", *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode != 0
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert lines[0]["message"].startswith("p2pnet-operator ")
+    assert "serves all namespaces with 2 workers" in lines[0]["message"]
+    assert lines[-1]["level"] == "CRITICAL"
+    assert all({"time", "level", "logger", "message"} <= set(line) for line in lines)
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("arguments", [["--log-format", "loud"], ["run", "--log-format"], ["crd", "--log-format=xml"]])
+def test_an_unknown_log_format_is_answered_with_the_usage(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    assert "--log-format text|json" in capsys.readouterr().err

@@ -17,3 +17,7 @@ def test_settings_come_from_the_environment_and_say_what_is_wrong() -> None:
     assert OperatorSettings.read({}).node_image.startswith("p2pnet/p2pnet-node:")
     with pytest.raises(SpecError, match="P2PNET_WORKERS"):
         OperatorSettings.read({"P2PNET_WORKERS": "many"})
+    assert OperatorSettings.read({"P2PNET_LOG_FORMAT": "JSON", "P2PNET_LOG_LEVEL": "debug"}).log_format == "json"
+    for wrong in ("LOG_FORMAT", "LOG_LEVEL"):
+        with pytest.raises(SpecError, match=f"P2PNET_{wrong}='loud': one of "):
+            OperatorSettings.read({f"P2PNET_{wrong}": "loud"})

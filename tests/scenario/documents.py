@@ -93,6 +93,9 @@ class FakeStage:
         more = [ExpectationResult(text, None, ok=False) for text in ask.expect if text not in texts]
         return msgspec.structs.replace(given, expectations=[*given.expectations, *more])
 
+    async def withdraw(self, names: Sequence[str], progress: ProgressSink) -> str:
+        return self._do(f"withdraw {' '.join(names)}")
+
     async def fault(self, name: str, fault: Mapping[str, object]) -> str:
         return self._do(f"fault {name} {dict(fault)}")
 
@@ -112,7 +115,7 @@ class FakeStage:
         return self._do("rotate")
 
     async def wait(self, what: Awaited, within_s: float, progress: ProgressSink) -> Waited:
-        self._do(f"wait {what.connected or ' '.join(what.holds)} {within_s:g}")
+        self._do(f"wait {what.connected or what.idle or ' '.join([*what.holds, *what.gone])} {within_s:g}")
         return self.waited
 
     async def sleep(self, seconds: float) -> None:

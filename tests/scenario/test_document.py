@@ -92,7 +92,7 @@ def test_what_is_wrong_in_the_subnet_is_told_where_it_stands():
 
 
 CASES: list[tuple[list[dict[str, Any]], str]] = [
-    ([{"name": "a"}], "spec.steps[0]: a step does one of inject, expect"),
+    ([{"name": "a"}], "spec.steps[0]: a step does one of inject, withdraw, expect"),
     ([{"inject": {}, "wait": "1s"}], "spec.steps[0]: a step does one thing, not inject and wait: make steps of them"),
     (
         [{"name": "a", **INJECT}, {"name": "a", **INJECT}],
@@ -166,10 +166,24 @@ CASES: list[tuple[list[dict[str, Any]], str]] = [
         "spec.steps[1].upgrade.maxUnavailable: contradicts image",
     ),
     ([INJECT, {"rotate": {"within": "0s"}}], "spec.steps[1].rotate.within: more than nothing"),
-    ([INJECT, {"wait": {}}], "spec.steps[1].wait: a wait is for a time, connected, or holds: one of them, and none"),
+    (
+        [INJECT, {"wait": {}}],
+        "spec.steps[1].wait: a wait is for a time, connected, idle, holds or gone: one of them, and none",
+    ),
     ([INJECT, {"wait": {"for": "1s", "connected": "100%"}}], "not for and connected"),
     ([INJECT, {"wait": {"for": "1s", "within": "1s"}}], "spec.steps[1].wait.within: belongs to a condition"),
     ([INJECT, {"wait": {"holds": "a"}}], "spec.steps[1].wait.holds[0]: no run before this step has the name 'a'"),
+    ([INJECT, {"wait": {"gone": ["b"]}}], "spec.steps[1].wait.gone[0]: no run before this step has the name 'b'"),
+    ([INJECT, {"wait": {"idle": "50%", "gone": "b"}}], "spec.steps[1].wait: a wait is for a time, connected, idle"),
+    ([INJECT, {"withdraw": "b"}], "spec.steps[1].withdraw[0]: no run before this step has the name 'b'"),
+    (
+        [{"name": "b", **INJECT}, {"withdraw": "b"}, {"withdraw": ["b"]}],
+        "spec.steps[2].withdraw[0]: b was withdrawn before",
+    ),
+    (
+        [{"name": "b", **INJECT}, {"parallel": [{"withdraw": "b"}]}, {"wait": {"holds": "b"}}],
+        "spec.steps[2].wait.holds: b was withdrawn before: no node holds it, wait until it is gone",
+    ),
     ([INJECT, {"wait": "2d"}], "spec.steps[1].wait.for: more than nothing, and at most a day"),
 ]
 

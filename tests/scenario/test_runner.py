@@ -41,14 +41,15 @@ def fake(**reports: Any) -> FakeStage:
 async def test_steps_are_done_in_their_order_between_up_and_down():
     result, stage = await ran(
         A, LOSSY, {"wait": "3s"}, {"heal": "lossy"}, {"scale": {"nodes": 7}}, {"restart": "node-6"}, {"rotate": {}},
-        {"wait": {"connected": "90%"}}, {"wait": {"holds": "a", "within": "5s"}},
+        {"wait": {"connected": "90%"}}, {"wait": {"holds": "a", "within": "5s"}}, {"withdraw": "a"}, {"wait": {"gone": "a"}},
+        {"wait": {"idle": "80%"}},
     )  # fmt: skip
     assert stage.did == [
         "up", "inject a", "fault lossy {'loss': '5%'}", "sleep 3", "heal lossy", "scale node 7 120", "restart node-6", "rotate",
-        "wait 0.9 60", "wait a 5", "down",
+        "wait 0.9 60", "wait a 5", "withdraw a", "wait a 60", "wait 0.8 60", "down",
     ]  # fmt: skip
     assert (result.verdict, result.exit_code, result.digest, result.notes) == ("pass", 0, "d1", ["faked"])
-    assert [step.state for step in result.steps] == ["done"] * 9
+    assert [step.state for step in result.steps] == ["done"] * 12
     assert result.steps[2].begun_s == 0.0
     assert result.steps[2].seconds == 3.0
 

@@ -1,5 +1,7 @@
 """Why a pod does not come up: as the reason of a condition, and as a phrase in a table."""
 
+import json
+
 import pytest
 
 from p2pnet.subnet.pods import commonest_problem, why_not_up
@@ -22,16 +24,18 @@ def test_what_keeps_pods_from_running_has_a_reason(part: dict, reason: str | Non
     assert commonest_problem([leaving]) is None
 
 
-def test_what_a_container_said_last_is_the_message() -> None:
-    said = "2026-11-28 WARNING x\nspec.clients[0].class: chat cannot be imported: ModuleNotFoundError\n\n"
+SAID = "spec.clients[0].class: chat cannot be imported: ModuleNotFoundError"
+LOGGED = {"time": "2026-11-28T00:00:00.000Z", "level": "ERROR", "logger": "p2pnet.supervisor", "message": SAID}
+
+
+@pytest.mark.parametrize("said", [f"2026-11-28 WARNING x\n{SAID}\n\n", f"{{}}\n{json.dumps(LOGGED)}\n"])
+def test_what_a_container_said_last_is_the_message(said: str) -> None:
     container = {
         "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 20s"}},
         "lastState": {"terminated": {"exitCode": 2, "message": said}},
     }
     pod = {"metadata": {"name": "demo-node-0"}, "status": {"containerStatuses": [container]}}
-    assert commonest_problem([pod]) == (
-        "CrashLoop", "demo-node-0: spec.clients[0].class: chat cannot be imported: ModuleNotFoundError"
-    )  # fmt: skip
+    assert commonest_problem([pod]) == ("CrashLoop", f"demo-node-0: {SAID}")
 
 
 def waiting(reason: str, **more: str) -> dict:

@@ -58,7 +58,8 @@ class PodProcess:
         self._process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "p2pnet.supervisor.pod", "--mounts", self.root / "mounts", "--run", self.root / "run",
             "--udp-port", str(self.agent_port + 1), "--health-port", str(self.page),
-            env=os.environ | {"P2PNET_MEMBERS": ",".join(self.names), "P2PNET_HOST": "127.0.0.1"},
+            env=os.environ
+            | {"P2PNET_MEMBERS": ",".join(self.names), "P2PNET_HOST": "127.0.0.1", "P2PNET_LOG_FORMAT": "json"},
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
 

@@ -13,6 +13,7 @@ from tests.supervisor.podkit import PodProcess, pod_of
 
 from p2pnet.model.config import ClientConfig, NodeConfig
 from p2pnet.model.errors import SpecError
+from p2pnet.model.log_lines import json_line
 from p2pnet.node.clients import try_clients
 from p2pnet.supervisor import pod, pod_health
 from p2pnet.supervisor.lines import read_request
@@ -141,7 +142,9 @@ async def test_a_pod_whose_client_cannot_be_loaded_says_so_and_ends(bench: Bench
     await process.start()
     _, said = await process.process.communicate()
     assert process.process.returncode == 2
-    assert said == (b"spec.clients[1].class: chat cannot be imported: ModuleNotFoundError: No module named 'chat'\n")
+    line = json_line(said.decode())
+    assert line is not None
+    assert line.last == "spec.clients[1].class: chat cannot be imported: ModuleNotFoundError: No module named 'chat'"
 
 
 async def test_a_pod_runs_a_client_that_is_mounted(bench: Bench, tmp_path: Path) -> None:
@@ -170,6 +173,8 @@ async def test_a_pods_nodes_find_each_other_come_back_when_they_die_and_stop_whe
         assert await pod.end() == 0, pod.err
         assert b'"event":"exited","name":"node-1"' in pod.out
         assert f"node-0 serves on 127.0.0.1:{bench.subnet.ports['node-0']}".encode() in pod.err
+        lines = [json_line(line) for line in (pod.out + pod.err).decode().splitlines()]
+        assert None not in lines, "supervisor, agent and nodes write in one form"
         await until_gone([again])
 
 

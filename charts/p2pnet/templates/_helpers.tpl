@@ -75,7 +75,7 @@ imagePullSecrets:
 {{- /* Refuses variables in extraEnv that the chart sets itself: two of a name would be one too many. */}}
 {{- define "p2pnet.checkEnv" -}}
 {{- $ours := dict "P2PNET_NODE_IMAGE" "nodeImage" "P2PNET_IMAGE_PULL_SECRETS" "imagePullSecrets" "P2PNET_WATCH_NAMESPACES" "watchNamespaces"
-      "P2PNET_LEADER_ELECTION" "replicas" "P2PNET_LOG_LEVEL" "logLevel" "P2PNET_POD_NAME" "nothing" "P2PNET_POD_NAMESPACE" "nothing" -}}
+      "P2PNET_LEADER_ELECTION" "replicas" "P2PNET_LOG_LEVEL" "logLevel" "P2PNET_LOG_FORMAT" "logFormat" "P2PNET_POD_NAME" "nothing" "P2PNET_POD_NAMESPACE" "nothing" -}}
 {{- range .Values.extraEnv -}}
 {{- if hasKey $ours .name }}{{ fail (printf "extraEnv: %s is set by the chart, from %s" .name (get $ours .name)) }}{{ end -}}
 {{- end -}}

@@ -13,7 +13,7 @@ class ExitCode(IntEnum):
     USAGE = 2
     """Usage, no such file, an invalid or unsupported document, a name or port in use, damaged or full state before the start."""
     NOT_FOUND = 3
-    """The target or subnet is not found or not reachable."""
+    """The target or subnet is not found or not reachable; or the collector of `--otlp` took no spans."""
     NOT_READY = 4
     """Not ready in time: what blocks it is printed."""
     INVALID = 5

@@ -162,7 +162,35 @@ class SummaryFiles:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReportFiles(SummaryFiles):
+class SpanFiles:
+    """Where the ways of artifacts go as OpenTelemetry spans."""
+
+    otel: Annotated[
+        Path | None,
+        typer.Option(
+            "--otel",
+            metavar="FILE",
+            show_default=False,
+            help="Write each artifact's way as OpenTelemetry spans, too, in lines of OTLP's JSON; - is stdout.",
+        ),
+    ] = None
+    otlp: Annotated[
+        str | None,
+        typer.Option(
+            "--otlp",
+            metavar="URL",
+            show_default=False,
+            help="Send these spans to a collector, by OTLP over HTTP, like http://localhost:4318. Needs p2pnet[otel].",
+        ),
+    ] = None
+
+    def wanted(self) -> dict[str, Path]:
+        """`--otel`, if it was given."""
+        return {} if self.otel is None else {"--otel": self.otel}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportFiles(SpanFiles, SummaryFiles):
     """Where a report goes, in which form."""
 
     html: Annotated[
@@ -189,7 +217,11 @@ class ReportFiles(SummaryFiles):
         """Option as typed -> its file, of those that were given."""
         page = {} if self.html is None else {"--html": self.html}
         rows = {} if self.csv is None else {"--csv": self.csv}
-        return page | super().wanted() | rows
+        return page | SummaryFiles.wanted(self) | rows | SpanFiles.wanted(self)
+
+    def forms(self) -> list[str]:
+        """The options that were given, `--otlp` among them, which names no file."""
+        return [*self.wanted(), *(["--otlp"] if self.otlp is not None else [])]
 
 
 def jobs_option(text: str) -> Any:

@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import Protocol, TextIO
 
 from p2pnet.cli.terminal import clean, takes_control_sequences
+from p2pnet.cli.trends import sparkline
 from p2pnet.model.units import format_duration, format_rate, format_size
 
 DRAW_INTERVAL_S = 0.1
@@ -20,7 +21,6 @@ PACE_SAMPLE_S = 0.25
 LEFT_MAX_S = 86_400.0  # more is not worth a number
 BAR_CELLS = 20
 TREND_CELLS = 10  # of a second each
-TREND, TREND_ASCII = "▁▂▃▄▅▆▇█", "_.-=+*#@"
 UNHEARD = contextlib.suppress(OSError, ValueError)
 """A terminal that has been closed takes nothing more: what is being done, and the order to cancel it, go on without it."""
 WIDE = 100  # columns from which on there is room for the whole bar
@@ -93,9 +93,7 @@ class Pace:
             self._done_at(now - PACE_WINDOW_S * (TREND_CELLS - cell) / TREND_CELLS) for cell in range(TREND_CELLS + 1)
         ]
         rates = [after - before for before, after in pairwise(done) if before is not None and after is not None]
-        ramp = TREND_ASCII if ascii_only else TREND
-        most = max(rates, default=0)
-        return "".join(ramp[math.ceil((len(ramp) - 1) * rate / most) if most else 0] for rate in rates)
+        return sparkline(rates, max(rates, default=0.0), ascii_only=ascii_only)
 
     def _done_at(self, moment: float) -> float | None:
         """How much was done then, on a line between samples; None before the first."""

@@ -1,14 +1,18 @@
-"""A report written to the files a person named: `--html`, `--junit`, `--md`, `--csv`. Shared by the verbs that report."""
+"""A report written to the files a person named: `--html`, `--junit`, `--md`, `--csv`, `--otel`; and its spans sent by `--otlp`.
+
+Shared by the verbs that report.
+"""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from p2pnet.cli.options import ReportFiles
 from p2pnet.cli.outcome import CommandError, Outcome
 from p2pnet.cli.output_file import OutputFile, descriptor_of, is_replaced
+from p2pnet.cli.render.text import plural
 from p2pnet.cli.run_receipts import receipt_rows
 from p2pnet.cli.session import Session
 from p2pnet.cli.terminal import drop_stdout
@@ -16,6 +20,9 @@ from p2pnet.model.errors import SpecError
 from p2pnet.model.jobs import RunFile
 from p2pnet.model.report import Report
 from p2pnet.store import State, archive
+
+if TYPE_CHECKING:  # not for verbs that write no spans
+    from p2pnet.present import ArtifactSpan
 
 STDOUT = Path("-")
 
@@ -41,7 +48,10 @@ def check(files: NamedFiles) -> None:
 
 
 def check_report(files: ReportFiles, beside: Sequence[str] = ()) -> None:
-    """As `check`, and that `--full` has a file to go to, and runs `beside` a page to be drawn in. CommandError (exit 2)."""
+    """As `check`, and that `--full` has a file to go to, runs `beside` a page to be drawn in, and spans can be sent.
+
+    CommandError (exit 2).
+    """
     if files.full and files.html is None:
         raise CommandError(
             "--full is of the HTML page, and none is written", where="--full", next_step="add --html FILE"
@@ -52,22 +62,36 @@ def check_report(files: ReportFiles, beside: Sequence[str] = ()) -> None:
             next_step="add --html FILE --full; or p2pnet compare BASE HEAD",
         )  # fmt: skip
     check(files)
+    if files.otlp is not None:
+        from p2pnet.cli.otlp import check_endpoint
+
+        check_endpoint(files.otlp)
 
 
 async def write(
     files: ReportFiles, outcome: Outcome, state: State, session: Session, beside: Sequence[str] = ()
 ) -> Outcome:
-    """Write every form, each file whole or not at all; the outcome says what could not be written (exit 2).
+    """Write every form, each file whole or not at all, and send; the outcome says what could not be written (exit 2) or sent (3).
 
     What goes to stdout stands there instead of the document. `beside`: ids of runs whose latencies the full page has, too.
     """
     report = outcome.document
     if not isinstance(report, Report):
-        if wanted := files.wanted():
+        if wanted := files.forms():
             session.note(f"there is no report: {' '.join(wanted)} not written")
         return outcome
     full = beside if files.full else None
-    return await write_each(files, lambda option: _pieces(option, report, state, full), outcome, session)
+    outcome = await write_each(files, lambda option: _pieces(option, report, state, full), outcome, session)
+    if files.otlp is None or outcome.failure is not None:
+        return outcome
+    from p2pnet.cli.run_spans import run_spans
+
+    try:
+        run = archive.read_run_file(state, report.run)
+    except SpecError as error:
+        failure = CommandError(str(error), where=f"--otlp {files.otlp}", next_step="name a run that is kept here")
+        return failed(outcome, failure)
+    return await send_spans(files.otlp, lambda: run_spans(run, state), run, outcome, session)
 
 
 async def write_each(
@@ -81,10 +105,29 @@ async def write_each(
         outcome = replace(outcome, document=None)
     failure = await _write_all(wanted, pieces, session)
     if failure is not None:
-        return replace(outcome, exit_code=failure.exit_code, failure=failure, next=())
+        return failed(outcome, failure)
     for path in wanted.values():
         if path != STDOUT:
             session.note(f"wrote {path}")
+    return outcome
+
+
+def failed(outcome: Outcome, failure: CommandError) -> Outcome:
+    """The outcome of what was done, but for that."""
+    return replace(outcome, exit_code=failure.exit_code, failure=failure, next=())
+
+
+async def send_spans(
+    endpoint: str, spans: Callable[[], "Iterable[ArtifactSpan]"], run: RunFile, outcome: Outcome, session: Session
+) -> Outcome:
+    """Send spans to a collector and note it; the outcome says why they were not taken (exit 3)."""
+    from p2pnet.cli.otlp import check_endpoint, send
+
+    try:
+        sent = await send(check_endpoint(endpoint), spans(), run)
+    except CommandError as error:
+        return failed(outcome, error)
+    session.note(f"sent {plural(sent, 'span')} to {endpoint}")
     return outcome
 
 
@@ -116,7 +159,7 @@ async def _write_all(
 def _pieces(option: str, report: Report, state: State, full: Sequence[str] | None = None) -> Iterator[str]:
     """A paper's text, piece by piece. `full`: runs beside this one in the full page; None: the page without scripts."""
     from p2pnet.cli.full_report import full_page
-    from p2pnet.present import to_junit, to_markdown
+    from p2pnet.present import otlp_lines, to_junit, to_markdown
 
     match option:
         case "--html" if full is not None:
@@ -127,6 +170,11 @@ def _pieces(option: str, report: Report, state: State, full: Sequence[str] | Non
             yield to_junit(report)
         case "--md":
             yield to_markdown(report)
+        case "--otel":
+            from p2pnet.cli.run_spans import run_spans
+
+            run = archive.read_run_file(state, report.run)
+            yield from otlp_lines(run_spans(run, state), run)
         case "--events":
             yield from _events(report, state)
         case _:

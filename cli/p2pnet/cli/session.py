@@ -22,6 +22,7 @@ from p2pnet.cli.terminal import (
     terminal_height,
     terminal_width,
 )
+from p2pnet.cli.trends import Trends
 
 CLEAR = "\x1b[H\x1b[2J\x1b[3J"
 
@@ -50,8 +51,8 @@ class Session:
         """Whether a person can be asked."""
         return sys.stdin is not None and sys.stdin.isatty() and self.stderr.isatty()
 
-    def show(self, document: Document, *, clear: bool = False) -> None:
-        """Draw a document on stdout now; `clear` begins at the top of a terminal, and fits it."""
+    def show(self, document: Document, *, clear: bool = False, trends: Trends | None = None) -> None:
+        """Draw a document on stdout now; `clear` begins at the top of a terminal, and fits it. `trends`: of a watched status."""
         terminal = self.stdout.isatty()
         fits = clear and terminal and takes_control_sequences()
         text = render(
@@ -62,6 +63,7 @@ class Session:
             now=self.now(),
             ascii_only=not encodes_unicode(self.stdout),
             height=terminal_height() if fits else None,
+            trends=trends,
         )
         try:
             self.stdout.write((CLEAR if fits else "") + text)

@@ -20,7 +20,7 @@ from p2pnet.lab.backends.pod import MOUNTS, Mounts
 from p2pnet.lab.serving import serve_local, serve_pod
 from p2pnet.model.errors import P2pnetError, SpecError, TargetError
 from p2pnet.model.jobs import Problem
-from p2pnet.model.log_lines import UtcFormatter
+from p2pnet.model.log_lines import UtcFormatter, log_all
 from p2pnet.store.files import write_atomic
 from p2pnet.store.state import State, SubnetPaths
 from p2pnet.subnet.document import load_subnet
@@ -36,9 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Parse and run. Exit code: 0 stopped, 2 a bad document or state directory, 3 nodes cannot be kept running, 70 a bug."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(UtcFormatter())
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    log_all(logging.StreamHandler(sys.stderr))
     logging.getLogger("quic").setLevel(logging.WARNING)  # aioquic logs every handshake
     os.umask(0o077)
     if options.lock_fd is not None:

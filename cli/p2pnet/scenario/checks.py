@@ -1,6 +1,6 @@
 """What the shapes of the Scenario document cannot say: its contradictions, with the subnet as each step finds it. Pure."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from p2pnet.measure.expectations import parse
@@ -22,7 +22,7 @@ from p2pnet.subnet.spec import Subnet
 WAIT_S_MAX = 86_400.0  # a day
 WITHIN_S_MAX = 86_400.0  # the lab's own bound
 _FAULT_KEYS = frozenset(field.alias or name for name, field in FaultSpec.model_fields.items())
-KINDS_TEXT = "inject, expect, fault, heal, scale, restart, upgrade, rotate, wait or parallel"
+KINDS_TEXT = "inject, withdraw, expect, fault, heal, scale, restart, upgrade, rotate, wait or parallel"
 
 
 @dataclass(slots=True)
@@ -36,6 +36,8 @@ class _Found:
     """Faults in force by the name of their steps."""
     ended: frozenset[str] = frozenset()
     """Names of faults that were healed."""
+    withdrawn: frozenset[str] = frozenset()
+    """Names of inject steps whose artifacts were taken back."""
 
 
 def contradictions(scenario: Scenario, subnet: Subnet, nodes_max: int) -> list[Mistake]:
@@ -187,11 +189,13 @@ class _Walk:
     def _wait(self, step: StepSpec, path: str, found: _Found) -> _Found:
         wait, here = step.wait or WaitSpec(), f"{path}.wait"
         given = [
-            key for key, value in (("for", wait.for_), ("connected", wait.connected), ("holds", wait.holds)) if value
+            key
+            for key in ("for", "connected", "idle", "holds", "gone")
+            if getattr(wait, "for_" if key == "for" else key)
         ]
         if len(given) != 1:
             both = f"not {' and '.join(given)}" if given else "and none is given"
-            self._say(here, f"a wait is for a time, connected, or holds: one of them, {both}")
+            self._say(here, f"a wait is for a time, connected, idle, holds or gone: one of them, {both}")
         if wait.within is not None:
             if wait.for_ is not None:
                 self._say(f"{here}.within", "belongs to a condition: for says how long to wait")
@@ -200,10 +204,22 @@ class _Walk:
             self._bound(f"{here}.for", wait.for_.seconds)
         else:
             self.measures = True
-        for index, name in enumerate(wait.holds or ()):
-            if name not in found.runs:
-                self._say(f"{here}.holds[{index}]", self._unknown(name, found.runs, "inject", "run"))
+        for key, names in (("holds", wait.holds), ("gone", wait.gone)):
+            self._runs(names or (), f"{here}.{key}", found)
+        taken = sorted(found.withdrawn.intersection(wait.holds or ()))
+        if taken:
+            self._say(
+                f"{here}.holds", f"{', '.join(taken)} was withdrawn before: no node holds it, wait until it is gone"
+            )
         return found
+
+    def _withdraw(self, step: StepSpec, path: str, found: _Found) -> _Found:
+        names = step.withdraw or []
+        self._runs(names, f"{path}.withdraw", found)
+        for index, name in enumerate(names):
+            if name in found.withdrawn:
+                self._say(f"{path}.withdraw[{index}]", f"{name} was withdrawn before")
+        return replace(found, withdrawn=found.withdrawn | set(names))
 
     def _steps(self, step: StepSpec, path: str, found: _Found) -> _Found:
         return self.sequence(step.steps or [], f"{path}.steps", found, branch=True)
@@ -222,7 +238,10 @@ class _Walk:
         ended = frozenset().union(*(one.ended for one in ends))
         faults = {name: fault for one in ends for name, fault in one.faults.items() if name not in ended}
         subnet = next((one.subnet for one in ends if one.subnet is not found.subnet), found.subnet)
-        return _Found(subnet, frozenset().union(*(one.runs for one in ends)), faults, ended)
+        runs, withdrawn = (
+            frozenset().union(*found) for found in zip(*((one.runs, one.withdrawn) for one in ends), strict=True)
+        )
+        return _Found(subnet, runs, faults, ended, withdrawn)
 
     # --- parts ---
 
@@ -231,6 +250,12 @@ class _Walk:
             return f"{name} ({self._names[name]}) is no {kind} step that is over before this one"
         there = f": one of {', '.join(sorted(known))}" if known else f": give the {kind} step a name"
         return f"no {what} before this step has the name {name!r}{there}"
+
+    def _runs(self, names: Sequence[str], path: str, found: _Found) -> None:
+        """Say which of these are no runs before a step."""
+        for index, name in enumerate(names):
+            if name not in found.runs:
+                self._say(f"{path}[{index}]", self._unknown(name, found.runs, "inject", "run"))
 
     def _bound(self, path: str, seconds: float) -> None:
         if not 0 < seconds <= WAIT_S_MAX:

@@ -54,7 +54,12 @@ class PlannedStep:
         wait = self.spec.wait
         if wait is None or wait.for_ is not None:
             return None
-        return Awaited(connected=wait.connected.ratio if wait.connected else None, holds=tuple(wait.holds or ()))
+        return Awaited(
+            connected=wait.connected.ratio if wait.connected else None,
+            idle=wait.idle.ratio if wait.idle else None,
+            holds=tuple(wait.holds or ()),
+            gone=tuple(wait.gone or ()),
+        )
 
     @property
     def condition_text(self) -> str:
@@ -63,7 +68,11 @@ class PlannedStep:
         if wait is None or self.condition is None:
             return ""
         bound = f"within {wait.within or '60s'}"
-        return f"connected >= {wait.connected} {bound}" if wait.connected else f"all hold {_names(wait.holds)} {bound}"
+        if wait.connected:
+            return f"connected >= {wait.connected} {bound}"
+        if wait.idle:
+            return f"idle >= {wait.idle} {bound}"
+        return f"all hold {_names(wait.holds)} {bound}" if wait.holds else f"none holds {_names(wait.gone)} {bound}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +169,7 @@ def words_of(spec: StepSpec) -> str:
     """What a step does, in a few words."""
     words = {
         "inject": spec.inject and _inject_words(spec.inject),
+        "withdraw": spec.withdraw and f"what {_names(spec.withdraw)} published",
         "expect": spec.expect and "; ".join(spec.expect),
         "fault": spec.fault and describe(spec.fault) + (f" for {spec.fault.for_}" if spec.fault.for_ else ""),
         "heal": spec.heal and ("every fault" if spec.heal == [EVERY_FAULT] else _names(spec.heal)),

@@ -148,8 +148,8 @@ class ScenarioRunner:
     async def _do(self, step: PlannedStep) -> dict[str, Any]:
         """What became of it: fields of `ScenarioStep`."""
         does: dict[StepKind, Callable[[PlannedStep], Coroutine[Any, Any, dict[str, Any]]]] = {
-            "inject": self._inject, "expect": self._expect, "fault": self._fault, "heal": self._heal, "scale": self._scale,
-            "restart": self._restart, "upgrade": self._upgrade, "rotate": self._rotate, "wait": self._wait,
+            "inject": self._inject, "withdraw": self._withdraw, "expect": self._expect, "fault": self._fault, "heal": self._heal,
+            "scale": self._scale, "restart": self._restart, "upgrade": self._upgrade, "rotate": self._rotate, "wait": self._wait,
             "parallel": self._parallel, "steps": self._inner,
         }  # fmt: skip
         return await does[step.kind](step)
@@ -223,6 +223,9 @@ class ScenarioRunner:
             name=step.name, step=step.name, detail=waited.detail,
         )  # fmt: skip
         return {"state": "done", "ok": waited.came, "expectations": [result], "detail": waited.detail}
+
+    async def _withdraw(self, step: PlannedStep) -> dict[str, Any]:
+        return _done(await self._stage.withdraw(_given(step.spec.withdraw), self._progress(step)))
 
     async def _fault(self, step: PlannedStep) -> dict[str, Any]:
         fault = _given(step.spec.fault)

@@ -36,9 +36,11 @@ SELECTORS = frozenset(("from", "to", "bothWays"))
 """Keys that say where a fault or a rule acts: without them it would act on more, which is another reason to fail."""
 FAULTS = frozenset(("fault", "faults", "rules"))
 NEEDED = frozenset(
-    ("name", "within", "inject", "fault", "heal", "expect", "wait", "scale", "restart", "upgrade", "rotate")
+    ("name", "within", "inject", "withdraw", "fault", "heal", "expect", "wait", "scale", "restart", "upgrade", "rotate")
 )
 """Keys of a step without which it is another step, or none."""
+AWAITED_RUNS = frozenset(("holds", "gone"))
+"""Keys of a wait that name inject steps."""
 
 
 class ShrinkingEndedError(P2pnetError):
@@ -223,15 +225,18 @@ def _tidied_step(step: dict[str, Any], names: set[str]) -> dict[str, Any] | None
         found["heal"] = [name for name in found["heal"] if name in names or name == EVERY_FAULT]
     if "expect" in found and "inject" not in found:
         found["expect"] = [text for text in found["expect"] if _runs(text) <= names]
+    if "withdraw" in found:
+        found["withdraw"] = [name for name in found["withdraw"] if name in names]
     wait = found.get("wait")
-    if isinstance(wait, dict) and "holds" in wait:
-        found["wait"] = {**wait, "holds": [name for name in wait["holds"] if name in names]}
-        if not found["wait"]["holds"]:
+    wait = wait if isinstance(wait, dict) else {}
+    for key in AWAITED_RUNS.intersection(wait):
+        found["wait"] = {**wait, key: [name for name in wait[key] if name in names]}
+        if not found["wait"][key]:
             return None
     for key in ("parallel", "steps"):
         if key in found:
             found[key] = _tidied_steps(found[key], names)
-    return None if any(found.get(key) == [] for key in ("heal", "expect", "parallel", "steps")) else found
+    return None if any(found.get(key) == [] for key in ("heal", "withdraw", "expect", "parallel", "steps")) else found
 
 
 def _runs(text: str) -> set[str]:

@@ -24,10 +24,21 @@ FILES_MAX = 16  # of one run, as many as `inject` reads from pipes
 STEP_NAME = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"  # a fault's, for it is the fault's name
 
 StepKind = Literal[
-    "inject", "expect", "fault", "heal", "scale", "restart", "upgrade", "rotate", "wait", "parallel", "steps"
+    "inject",
+    "withdraw",
+    "expect",
+    "fault",
+    "heal",
+    "scale",
+    "restart",
+    "upgrade",
+    "rotate",
+    "wait",
+    "parallel",
+    "steps",
 ]
 STEP_KINDS: tuple[StepKind, ...] = (
-    "inject", "expect", "fault", "heal", "scale", "restart", "upgrade", "rotate", "wait", "parallel", "steps"
+    "inject", "withdraw", "expect", "fault", "heal", "scale", "restart", "upgrade", "rotate", "wait", "parallel", "steps"
 )  # fmt: skip
 Expression = Annotated[str, Field(min_length=1, max_length=EXPRESSION_CHARS_MAX)]
 
@@ -187,6 +198,10 @@ class WaitSpec(Abbreviated):
     holds: Names | None = None
     """Until every honest node holds all that these inject steps published, nodes that joined later too, e.g. before.
     Default: none."""
+    gone: Names | None = None
+    """Until no honest node holds anything that these inject steps published, e.g. before. Default: none."""
+    idle: ShareText | None = None
+    """Until this share of honest nodes has nothing left to do, and stays so for some seconds, e.g. 100%. Default: none."""
     within: DurationText | None = None
     """With a condition: how long to wait for it at most, with its unit, e.g. 30s. Default: 60s."""
 
@@ -205,6 +220,8 @@ class StepSpec(Document):
     """In parallel: how long after the others it begins, with its unit, e.g. 5s. Default: with them."""
     inject: InjectSpec | None = None
     """Publish artifacts: one run, e.g. {size: 64KiB, count: 20, rate: 10/s}."""
+    withdraw: Names | None = None
+    """What these inject steps published is taken back from every node, by their names, e.g. before."""
     expect: Expressions | None = None
     """What must hold of runs before, by their names, e.g. [before.p95 <= 800ms, after.p99 <= 1.5 * before.p99]."""
     fault: StepFault | None = None

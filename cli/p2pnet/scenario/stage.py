@@ -6,7 +6,10 @@ from typing import Any, Protocol
 
 from p2pnet.model.errors import TargetError
 from p2pnet.model.report import Report
+from p2pnet.model.text import some
 
+NAMED_MAX = 5  # nodes in a sentence
+IDLE_S = 8.0  # for so long nodes have nothing left to do, to be idle: a lab asks them every 5 s
 NOT_READY = 4  # the exit code of what was not ready in time
 
 
@@ -46,10 +49,16 @@ class RunAsk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Awaited:
-    """What a wait waits for: `connected`, a share of the edges between 0 and 1; or `holds`, names of inject steps."""
+    """What a wait waits for: a share between 0 and 1, or names of inject steps.
+
+    `connected`: of the edges; `idle`: of the honest nodes, which have nothing left to do; `holds`: all honest nodes have what
+    they published; `gone`: none has.
+    """
 
     connected: float | None = None
+    idle: float | None = None
     holds: Sequence[str] = ()
+    gone: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +70,38 @@ class Waited:
     """How it stands, in words: `links 27/28`."""
 
 
+def not_withdrawn(artifact: str, silent: Sequence[str]) -> str:
+    """Why a withdrawal counts for nothing: nodes that were not told of it."""
+    return f"{artifact[:16]} is not withdrawn: {some(silent, NAMED_MAX)} cannot be asked"
+
+
+def unfinished_words(left: Mapping[str, int | None]) -> str:
+    """`: node-1 has 3 fetches, artifacts to judge or to announce`, of those nodes that are not idle; empty without any."""
+    if not left:
+        return ""
+    parts = [f"{name} {'does not say' if count is None else f'has {count} left'}" for name, count in left.items()]
+    return f" ({some(parts, NAMED_MAX)}: fetches, artifacts not judged or not announced yet)"
+
+
+def artifacts_words(count: int) -> str:
+    """`1 artifact`, `20 artifacts`."""
+    return f"{count} {'artifact' if count == 1 else 'artifacts'}"
+
+
 ProgressSink = Callable[[str, int, int], None]
 """Told how far a step is: what is counted, how many are done, of how many; of 0: nothing can be counted."""
+
+
+class Rest:
+    """Whether nodes stay idle: `seconds` on the stage's clock."""
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+
+    def lasts(self, *, idle: bool, seconds: float) -> bool:
+        """Take how it is now; whether it has been so for `IDLE_S`."""
+        self._since = (seconds if self._since is None else self._since) if idle else None
+        return self._since is not None and seconds - self._since >= IDLE_S
 
 
 class Stage(Protocol):
@@ -73,6 +112,12 @@ class Stage(Protocol):
 
     async def inject(self, ask: RunAsk, progress: ProgressSink) -> Report:
         """One run, from its first publication to its end; the report, which is kept under its `run`."""
+
+    async def withdraw(self, names: Sequence[str], progress: ProgressSink) -> str:
+        """Take back from every node what these inject steps published; how many artifacts, in words.
+
+        Raises P2pnetError when a node could not be asked: it may bring them back.
+        """
 
     async def fault(self, name: str, fault: Mapping[str, object]) -> str:
         """Put an item of `spec.faults`, without its name, in force until it is healed or its time is over; whom it hits."""

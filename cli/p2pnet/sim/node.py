@@ -86,6 +86,11 @@ class Node:
         return self._incarnation is not None
 
     @property
+    def is_paused(self) -> bool:
+        """Whether its process stands still."""
+        return self._incarnation is not None and self._incarnation.paused
+
+    @property
     def settings(self) -> BroadcastSettings:
         """The settings of its broadcast."""
         return self.plan.settings

@@ -234,6 +234,23 @@ class VirtualSubnet:
         nodes = self._there.world.nodes
         return [name for name, _ in members(self.subnet) if nodes[name + suffix].holds(key)]
 
+    def unfinished(self, name: str) -> int | None:
+        """How much a member has left to do, see `Broadcast.unfinished`, for all clients together; None while it is down."""
+        nodes = [self._there.world.nodes[name + suffix] for suffix in self._there.makers]
+        return sum(node.core.unfinished() for node in nodes) if all(node.is_up for node in nodes) else None
+
+    def withdraw(self, artifact: str, client: str) -> list[str]:
+        """Take an artifact (its id in hex) of a client back from every node that runs, as a lab does; the paused, not asked."""
+        suffix, key = suffix_of(client, self._first), ArtifactId(bytes.fromhex(artifact))
+        paused = []
+        for name, _ in members(self.subnet):
+            node = self._there.world.nodes[name + suffix]
+            if node.is_paused:
+                paused.append(name)
+            elif node.is_up:
+                node.withdraw(key)
+        return paused
+
     def digest(self) -> str:
         """A hash over everything that has happened so far: equal for equal histories."""
         return self._there.world.digest()

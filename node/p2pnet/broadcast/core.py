@@ -205,6 +205,11 @@ class Broadcast:
             "peers": len(self._sender.boxes),
         }
 
+    def unfinished(self) -> int:
+        """What is left to do: fetches, artifacts not judged yet, and those that wait for a slot. See `pending` for all of it."""
+        fetches = len(self._assembler.tasks) + len(self._stripping.assemblies)
+        return fetches + len(self.pool.unvalidated) + len(self._manager.queued) + len(self._relay.waiting)
+
     def user_bytes(self, artifact: ArtifactId) -> tuple[str, memoryview] | None:
         """Name and user's bytes of a validated artifact."""
         found = self.pool.get(artifact)

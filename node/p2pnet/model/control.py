@@ -163,6 +163,8 @@ class PeersReply(msgspec.Struct, frozen=True, tag="peers"):
     """SHA-256 of the leaf in use, the first 16 hex digits."""
     network_version: int = 0
     """Version of the `NodeNetwork` in force."""
+    unfinished: int = 0
+    """Fetches, artifacts not judged yet, and those that wait for a slot, all clients together."""
 
 
 class MembersPush(msgspec.Struct, frozen=True):

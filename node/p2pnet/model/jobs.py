@@ -88,6 +88,8 @@ class Progress(msgspec.Struct, frozen=True):
     elapsed_s: float = 0.0
     waiting_for: str = ""
     queue_position: int = 0
+    sent_bytes: int = 0
+    """What all nodes have sent each other since it began, on the wire, as far as they have told: they do every other second."""
 
 
 class RunState(msgspec.Struct, frozen=True, omit_defaults=True):

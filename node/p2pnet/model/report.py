@@ -13,6 +13,8 @@ RUN_OPEN = ("queued", "running")
 """States of runs that are not over."""
 RUN_ENDED = ("finished", "cancelled")
 """States of runs that are over."""
+SERVING_STATES = ("running", "ready", "connected")
+"""States of nodes that answer: in any other they take part in nothing."""
 
 
 class Reach(msgspec.Struct, frozen=True):
@@ -346,6 +348,8 @@ class MemberStatus(msgspec.Struct, frozen=True, omit_defaults=False):
     """SHA-256 of the leaf in use, the first 16 hex digits. Empty: not reported."""
     behaviour: Behaviour = HONEST
     """What it does wrong."""
+    unfinished: int | None = None
+    """Fetches, artifacts not judged yet, and those that wait for a slot; None: not reported."""
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):

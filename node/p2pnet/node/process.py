@@ -13,7 +13,7 @@ import uvloop
 
 from p2pnet.model.config import NodeConfig, read_node_config
 from p2pnet.model.errors import P2pnetError
-from p2pnet.model.log_lines import UtcFormatter
+from p2pnet.model.log_lines import log_all
 from p2pnet.model.text import address_text
 from p2pnet.node.service import Service
 from p2pnet.quic import EndpointError
@@ -53,8 +53,7 @@ def run(
 
 def log_to(handler: logging.Handler) -> None:
     """Have this process log through `handler` alone."""
-    handler.setFormatter(UtcFormatter())
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    log_all(handler)
     aioquic = logging.getLogger("quic")
     aioquic.setLevel(logging.WARNING)  # it tells every handshake; what matters is an event
     aioquic.filters[:] = [FewLines()]

@@ -301,6 +301,7 @@ class Service:
             trusted=[fingerprint[:_FINGERPRINT_CHARS] for fingerprint in identity.trusted],
             leaf=identity.fingerprint[:_FINGERPRINT_CHARS],
             network_version=self.seam.network.version,
+            unfinished=sum(driver.broadcast.unfinished() for driver in self.drivers.values()),
         )
 
     # --- probes and metrics ---

@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from p2pnet.model.log_lines import json_line
+
 MESSAGE_CHARS_MAX = 160  # of what a container runtime says, in a table of members
 CONDITION_REASONS = {
     "ErrImagePull": "ImagePull", "ImagePullBackOff": "ImagePull", "InvalidImageName": "ImagePull",
@@ -76,7 +78,9 @@ def commonest_problem(pods: Iterable[Object]) -> tuple[str, str] | None:
 def _last_line(container: Object) -> str:
     ended = (container.get("lastState") or {}).get("terminated") or {}
     lines = [line.strip() for line in str(ended.get("message") or "").splitlines() if line.strip()]
-    return lines[-1] if lines else ""
+    last = lines[-1] if lines else ""
+    logged = json_line(last)
+    return logged.last if logged else last
 
 
 _UNSCHEDULED = {"SchedulingGated", "SchedulerError"}

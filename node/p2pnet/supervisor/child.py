@@ -5,7 +5,6 @@ import importlib
 import os
 import signal
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn, Protocol
@@ -91,7 +90,7 @@ def _run_child(run: Callable[[], int], fds: Sequence[int], log: Path | None, par
         close_all_but(fds)
         code = run()
     except BaseException:  # noqa: BLE001 - nothing may unwind into the supervisor's own stack
-        traceback.print_exc()
+        sys.excepthook(*sys.exc_info())  # printed, or logged as an object where this process logs objects
     finally:
         try:
             sys.stdout.flush()

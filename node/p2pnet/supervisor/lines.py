@@ -6,7 +6,7 @@ With the lab: `Request` in, events out (`{"event": ..., "name": ...}`, see `Supe
 
 import os
 import selectors
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -102,6 +102,15 @@ def read_lines(unread: bytearray) -> Iterator[bytes]:
         yield line
 
 
+EventEncoder = Callable[[str, Mapping[str, Any]], bytes]
+"""An event and its fields -> a line without its end."""
+
+
+def event_line(event: str, fields: Mapping[str, Any]) -> bytes:
+    """`{"event": event, **fields}`."""
+    return msgspec.json.encode({"event": event, **fields})
+
+
 class LinePipes:
     """A pipe to read lines from and one to write events to, on the supervisor's selector; neither blocks the supervisor.
 
@@ -112,6 +121,7 @@ class LinePipes:
         self, selector: selectors.BaseSelector, in_fd: int, out_fd: int, on_line: Callable[[bytes], None]
     ) -> None:
         self.closed = False
+        self.encode: EventEncoder = event_line
         self._selector = selector
         self._in, self._out = in_fd, out_fd
         self._on_line = on_line
@@ -123,8 +133,8 @@ class LinePipes:
         self._start_reading()
 
     def send(self, event: str, **fields: Any) -> None:
-        """Send one event: `{"event": event, **fields}`."""
-        self._unsent += msgspec.json.encode({"event": event, **fields}) + b"\n"
+        """Send one event, by default as `{"event": event, **fields}`."""
+        self._unsent += self.encode(event, fields) + b"\n"
         self._write()
 
     @property

@@ -1,11 +1,12 @@
 """`python -m p2pnet.supervisor.pod`: PID 1 of a node pod. It writes the configs of its nodes and then is their supervisor.
 
 As PID 1 it reaps, forwards SIGTERM and restarts nodes that die, so that a crash costs milliseconds and no pod. The
-supervisor's events and the nodes' logs go to the pod's log.
+supervisor's events and the nodes' logs go to the pod's log: with $P2PNET_LOG_FORMAT=json all of it as objects.
 """
 
 import argparse
 import ipaddress
+import logging
 import os
 import socket
 import sys
@@ -20,6 +21,7 @@ from p2pnet.model.agent import PORT_BELOW
 from p2pnet.model.behaviours import HONEST, Behaviour
 from p2pnet.model.config import NodeConfig, write_node_config
 from p2pnet.model.errors import P2pnetError, SpecError
+from p2pnet.model.log_lines import FIELDS, JsonFormatter, is_json, log_all
 from p2pnet.model.text import address_text
 from p2pnet.node.clients import try_clients
 from p2pnet.node.parent import choose_start
@@ -39,6 +41,8 @@ UDP_PORT = 4100
 """UDP port of the pod's first node."""
 HEALTH_PORT = 8080
 """TCP, of the pod's health page."""
+LOGGER = "p2pnet.supervisor"
+_json = JsonFormatter()
 MEMBERS_MAX = 100
 """Nodes of one pod; spec.nodesPerPod has the same bound. Requests for them fit a pipe unread: 100 x 2 x 200 bytes < 64 KiB."""
 
@@ -185,8 +189,31 @@ def serve(pod: PodMembers, configs: Sequence[NodeConfig], run: Path, log: Path) 
     events = os.open("/proc/self/fd/1", os.O_WRONLY | os.O_APPEND)
     config = agent_config(pod, configs)
     supervisor = Supervisor(how, reader, events)
+    if is_json():
+        supervisor.write_events(logged_event)
     AgentProcess(supervisor, lambda tables, requests: agent.run(config, tables, requests))
     return supervisor.run()
+
+
+def logged_event(event: str, fields: Mapping[str, Any]) -> bytes:
+    """An event of the supervisor as a line of the log, with the event's own keys."""
+    bad = event in ("halted", "error", "refused") or (event.endswith("exited") and not fields.get("order"))
+    words = " ".join(str(fields[key]) for key in ("name", "how") if fields.get(key))
+    record = logging.makeLogRecord(
+        {
+            "name": LOGGER, "levelno": (level := logging.WARNING if bad else logging.INFO),
+            "levelname": logging.getLevelName(level), "msg": f"{event} {words}".rstrip(), FIELDS: {"event": event, **fields},
+        }
+    )  # fmt: skip
+    return _json.format(record).encode(errors="replace")
+
+
+def _fail(error: Exception) -> int:
+    if is_json():
+        logging.getLogger(LOGGER).error("%s", error)
+    else:
+        sys.stderr.write(f"{error}\n")
+    return 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -200,6 +227,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--udp-port", type=int, default=UDP_PORT, help="of the first node (%(default)s)")
     parser.add_argument("--health-port", type=int, default=HEALTH_PORT, help="of the pod's page (%(default)s)")
     options = parser.parse_args(arguments)
+    if is_json():
+        log_all(logging.StreamHandler(sys.stderr))
     try:
         pod = PodMembers.read(os.environ, udp_port=options.udp_port, health_port=options.health_port)
         base = options.mounts / "config" / "node.json"
@@ -209,8 +238,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if why := try_clients(configs[0].clients):
             raise SpecError(why)  # once, rather than in every node's log at every restart
     except (P2pnetError, OSError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
+        return _fail(error)
     return serve(pod, configs, options.run, LOG)
 
 

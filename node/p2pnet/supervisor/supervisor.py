@@ -22,7 +22,7 @@ from p2pnet.model.agent import NodeProcess
 from p2pnet.model.cgroup import OomCounter
 from p2pnet.node.parent import Start, choose_start, die_with_parent
 from p2pnet.supervisor import child
-from p2pnet.supervisor.lines import LinePipes, Request, read_request
+from p2pnet.supervisor.lines import EventEncoder, LinePipes, Request, read_request
 from p2pnet.supervisor.processes import Packs, Singles
 from p2pnet.supervisor.table import STOP_S, SupervisedNode, exit_text, halted_text, held_text
 
@@ -96,6 +96,10 @@ class Supervisor:
         self._end_all()
         self._pipes.finish()
         return 1 if self._pipes.closed else 0
+
+    def write_events(self, encode: EventEncoder) -> None:
+        """Have events written in another form."""
+        self._pipes.encode = encode
 
     def processes(self) -> list[NodeProcess]:
         """All nodes, in the order they were bound."""

@@ -1,4 +1,4 @@
-"""`python -m p2pnet.operator [run | crd | rbac]`: run the operator, or print the CRDs or the role that it needs."""
+"""`python -m p2pnet.operator [run | crd | rbac] [--log-format text|json]`: run the operator, or print its CRDs or its role."""
 
 import asyncio
 import logging
@@ -9,11 +9,13 @@ import threading
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from importlib import metadata
 
 import kopf
 import yaml
 
 from p2pnet.model.errors import P2pnetError, TargetError
+from p2pnet.model.log_lines import FORMAT_ENV, FORMATS, is_json, log_all
 from p2pnet.operator import handlers, rbac
 from p2pnet.operator.health import Health
 from p2pnet.operator.injection.context import INJECTION
@@ -129,6 +131,7 @@ async def _operate(cluster: Cluster, settings: OperatorSettings, metrics: Metric
     lab_watcher = LabWatcher(labs)
     subnets = Reconciler(
         cluster, labs, image=settings.node_image, pull_secrets=settings.pull_secrets, metrics=metrics, lab_watcher=lab_watcher,
+        machines=not settings.namespaces,  # Node objects are of no namespace
     )  # fmt: skip
     injections = InjectionReconciler(cluster, HttpRunLabs(), metrics=metrics)
     subnets.on_lab = injections.sweep
@@ -201,30 +204,59 @@ async def _resync(
 
 def main(arguments: list[str]) -> int:
     """Run a command; the exit code: 0, 2 for wrong arguments or settings, 3 for a cluster that cannot be used."""
-    match arguments:
+    *command, log_format = _log_format(arguments)
+    match command:
         case ["crd"]:
             print(yaml.safe_dump_all((subnet_crd(), injection_crd()), sort_keys=False), end="")  # noqa: T201 - the output of this command
         case ["rbac"]:
             print(yaml.safe_dump(rbac.role(cluster_wide=True), sort_keys=False), end="")  # noqa: T201
         case [] | ["run"]:
-            return _run()
+            return _run(log_format)
         case _:
-            print("usage: python -m p2pnet.operator [run | crd | rbac]", file=sys.stderr)  # noqa: T201
+            print("usage: python -m p2pnet.operator [run | crd | rbac] [--log-format text|json]", file=sys.stderr)  # noqa: T201
             return 2
     return 0
 
 
-def _run() -> int:
+def _log_format(arguments: list[str]) -> list[str]:
+    """The arguments without `--log-format`, and last what it says; empty: nothing."""
+    for index, one in enumerate(arguments):
+        name, equals, value = one.partition("=")
+        if name != "--log-format":
+            continue
+        after = index + 1 if equals else index + 2
+        given = value if equals else (arguments[index + 1 :] or ["?"])[0]
+        return [*arguments[:index], *arguments[after:], given] if given in FORMATS else ["?", given]
+    return [*arguments, ""]
+
+
+def _run(log_format: str = "") -> int:
+    as_json = log_format == "json" if log_format else is_json()
     try:
-        settings = OperatorSettings.read()
-        logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+        environment = {**os.environ, FORMAT_ENV: log_format} if log_format else os.environ
+        settings = OperatorSettings.read(environment)
+        log_all(logging.StreamHandler(sys.stderr), settings.log_level, as_json=settings.log_format == "json")
         _quieten()
+        _log_start(settings)
         asyncio.run(run(settings))
+        log.info("stops")
     except P2pnetError as error:
         hint = getattr(error, "hint", "")
-        print(f"p2pnet-operator: {error}" + (f"\n{hint}" if hint else ""), file=sys.stderr)  # noqa: T201
+        if as_json:
+            log.critical("%s%s", error, f"; {hint}" if hint else "")
+        else:
+            print(f"p2pnet-operator: {error}" + (f"\n{hint}" if hint else ""), file=sys.stderr)  # noqa: T201
         return int(getattr(error, "exit_code", 2))
     return 0
+
+
+def _log_start(settings: OperatorSettings) -> None:
+    served = ", ".join(settings.namespaces) or "all namespaces"
+    waits = ", acts when it holds the Lease" if settings.leader_election else ""
+    log.info(
+        "p2pnet-operator %s as %s: serves %s with %d workers, node image %s%s", metadata.version("p2pnet"),
+        settings.identity, served, settings.workers, settings.node_image, waits,
+    )  # fmt: skip
 
 
 def _quieten() -> None:

@@ -2,12 +2,13 @@
 
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 
 from p2pnet.model.errors import SpecError
 from p2pnet.model.images import NODE_IMAGE, image_tag
+from p2pnet.model.log_lines import FORMATS, LEVELS
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class OperatorSettings:
     """P2PNET_HEALTH_PORT of /healthz; 0 serves none."""
     log_level: str = "INFO"
     """P2PNET_LOG_LEVEL, a name of the logging module."""
+    log_format: str = "text"
+    """P2PNET_LOG_FORMAT: text, or json for an object a line. `--log-format` wins."""
 
     @classmethod
     def read(cls, environment: Mapping[str, str] = os.environ) -> "OperatorSettings":
@@ -48,6 +51,13 @@ class OperatorSettings:
                 raise SpecError(f"P2PNET_{name}={value!r}: a whole number from {low} to {high}")
             return int(value)
 
+        def one_of(name: str, default: str, choices: Sequence[str]) -> str:
+            value = text(name, default)
+            found = next((one for one in choices if one.lower() == value.lower()), None)
+            if found is None:
+                raise SpecError(f"P2PNET_{name}={value!r}: one of {', '.join(choices)}")
+            return found
+
         def words(name: str) -> tuple[str, ...]:
             return tuple(one.strip() for one in text(name).split(",") if one.strip())
 
@@ -61,7 +71,8 @@ class OperatorSettings:
             namespace=text("POD_NAMESPACE", "default"),
             metrics_port=number("METRICS_PORT", 8081, 0, 65535),
             health_port=number("HEALTH_PORT", 8080, 0, 65535),
-            log_level=text("LOG_LEVEL", "INFO").upper(),
+            log_level=one_of("LOG_LEVEL", "INFO", LEVELS),
+            log_format=one_of("LOG_FORMAT", "text", FORMATS),
         )
 
 

@@ -14,7 +14,7 @@ from p2pnet.cli.stages import live
 from p2pnet.cli.stages.live import LiveStage
 from p2pnet.lab_client import ProblemError
 from p2pnet.model.errors import SpecError, TargetError
-from p2pnet.model.jobs import Problem
+from p2pnet.model.jobs import Problem, Withdrawal
 from p2pnet.model.report import Condition
 from p2pnet.scenario.document import checked_plan, inline_subnet, read_scenario
 from p2pnet.scenario.plan import ScenarioPlan
@@ -206,6 +206,60 @@ async def test_a_wait_for_what_was_published_asks_honest_nodes_alone_and_each_un
     target.fake.asked.clear()
     assert (await stage.wait(Awaited(holds=["a"]), 5.0, quiet)).came
     assert "bad-0" not in {asked[1] for asked in target.fake.asked if asked[0] == "get"}
+
+
+async def test_what_is_withdrawn_is_gone_when_every_honest_node_says_so(stage: LiveStage, target: Any) -> None:
+    await stage.inject(ASK, quiet)
+    ids = len(target.fake.states[-1].report.artifact_ids)
+    target.fake.held = {"eu-0": b"x", "bad-0": b"x"}
+    late = await stage.wait(Awaited(gone=["a"]), 0.01, quiet)
+    assert (late.came, late.detail) == (False, f"gone {3 * ids}/{4 * ids}")
+    assert await stage.withdraw(["a"], quiet) == f"{ids} artifact{'s' if ids > 1 else ''}"
+    target.fake.held = {"bad-0": b"x"}
+    assert (await stage.wait(Awaited(gone=["a"]), 5.0, quiet)).came
+
+
+async def test_a_node_that_does_not_answer_is_not_taken_for_one_that_holds_nothing(
+    stage: LiveStage, target: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await stage.inject(ASK, quiet)
+
+    async def silent(artifact: str, **asked: Any) -> None:
+        raise ProblemError(Problem(f"{asked['node']} does not answer", exit_code=3), status=503)
+
+    async def told(artifact: str) -> Withdrawal:
+        return Withdrawal(artifact=artifact, held=[], silent=["node-1"])
+
+    monkeypatch.setattr(target.fake, "get", silent)
+    monkeypatch.setattr(target.fake, "withdrawal", told)
+    for what in (Awaited(gone=["a"]), Awaited(holds=["a"])):
+        assert not (await stage.wait(what, 0.01, quiet)).came
+    with pytest.raises(TargetError, match="node-1 cannot be asked") as error:
+        await stage.withdraw(["a"], quiet)
+    assert error.value.exit_code == 5
+
+
+async def test_honest_nodes_are_idle_when_all_have_said_so_for_some_seconds(
+    target: Any, stage: LiveStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = iter(range(1000))
+    monkeypatch.setattr(stage, "_clock", lambda: float(next(now)))
+
+    def status(**unfinished: int | None) -> Any:
+        found = target.status_of(5)
+        lines = [
+            msgspec.structs.replace(one, unfinished=unfinished.get(one.name.replace("-", "_"), 0))
+            for one in found.members
+        ]
+        return msgspec.structs.replace(found, members=lines)
+
+    target.fake.statuses = [status(node_1=2, bad_0=9, eu_0=None)]
+    late = await stage.wait(Awaited(idle=1.0), 20.0, quiet)
+    assert not late.came
+    assert late.detail.startswith("idle 2/4 (eu-0 does not say, node-1 has 2 left:")
+    target.fake.statuses = [status(bad_0=9)]
+    waited = await stage.wait(Awaited(idle=1.0), 100.0, quiet)
+    assert (waited.came, waited.detail) == (True, "idle 4/4")
 
 
 async def test_faults_that_are_held_are_renewed_and_one_that_ends_all_the_same_is_a_problem(

@@ -12,7 +12,7 @@ from p2pnet.cli.stages.simulated import SimulatedStage
 from p2pnet.model.errors import SpecError, TargetError
 from p2pnet.model.report import Report
 from p2pnet.scenario.plan import ScenarioPlan
-from p2pnet.scenario.stage import Awaited, NotReadyError, RunAsk
+from p2pnet.scenario.stage import IDLE_S, Awaited, NotReadyError, RunAsk
 from p2pnet.store import State, archive
 from p2pnet.store.simulated import SimulatedRun
 
@@ -131,6 +131,40 @@ async def test_a_wait_for_what_was_published_ends_when_all_have_it():
     assert (await stage.wait(Awaited(holds=["a"]), 1.0, quiet)).detail == "held 8/10"
     await stage.heal(["cut"])
     assert (await stage.wait(Awaited(holds=["a"]), 60.0, quiet)).came
+
+
+async def test_what_is_withdrawn_is_gone_and_stays_so_on_nodes_that_start_later():
+    stage = await up()
+    await stage.inject(ASK, quiet)
+    before = await stage.wait(Awaited(gone=["a"]), 0.0, quiet)
+    assert (before.came, before.detail) == (False, "gone 0/10")
+    assert await stage.withdraw(["a"], quiet) == "2 artifacts"
+    assert (await stage.wait(Awaited(gone=["a"]), 0.0, quiet)).came
+    await stage.restart(["node-3"], 20.0, quiet)
+    assert (await stage.wait(Awaited(gone=["a"]), 0.0, quiet)).detail == "gone 10/10"
+
+
+async def test_a_node_that_stands_still_is_not_told_of_a_withdrawal():
+    stage = await up()
+    await stage.inject(ASK, quiet)
+    await stage.fault("still", {"pause": True, "from": "node-2"})
+    with pytest.raises(TargetError, match="is not withdrawn: node-2 cannot be asked") as error:
+        await stage.withdraw(["a"], quiet)
+    assert error.value.exit_code == 5
+
+
+async def test_nodes_are_idle_when_they_have_had_nothing_left_to_do_for_some_seconds():
+    stage = await up()
+    began = stage.seconds()
+    waited = await stage.wait(Awaited(idle=1.0), 60.0, quiet)
+    assert (waited.came, waited.detail) == (True, "idle 5/5")
+    assert stage.seconds() - began == pytest.approx(IDLE_S, abs=0.2)
+    await stage.fault("narrow", {"access": {"up": "64kbit"}, "from": "node-0"})
+    await stage.inject(replace(ASK, size=100_000, within_s=0.5), quiet)
+    busy = await stage.wait(Awaited(idle=1.0), 1.0, quiet)
+    assert not busy.came
+    assert "node-1 has 2 left" in busy.detail
+    assert (await stage.wait(Awaited(idle=0.0), 10.0, quiet)).came
 
 
 async def test_there_are_no_images():

@@ -8,7 +8,7 @@ from tests.lab.network.probed_nodes import ProbedNodes, S, now_ns
 
 from p2pnet.lab.network import sampler as module
 from p2pnet.lab.network.sampler import RunSampler
-from p2pnet.model.control import Sample
+from p2pnet.model.control import LinkSample, Sample
 from p2pnet.model.time_series import NodeSample
 from p2pnet.quic.memory import run_virtual
 from p2pnet.store.archive import SAMPLES_FILE
@@ -43,6 +43,24 @@ def test_each_second_is_written_once_and_nothing_of_before_the_run(tmp_path):
         assert [line.sample.handlers for line in lines(tmp_path)] == [1, 2, 3, 4, 5, 6, 7]
         assert {line.node for line in lines(tmp_path)} == {"node-0"}
         assert one.notes == []
+
+    run_virtual(scenario())
+
+
+def test_what_nodes_sent_each_other_in_the_run_is_summed_each_second_once(tmp_path):
+    async def scenario() -> None:
+        nodes = ProbedNodes({"nodes": 2})
+        links = [LinkSample("node-1", 1_000, 5, 0, 0, 0, 1.0, 9_000), LinkSample("node-2", 200, 5, 0, 0, 0, 1.0, 9_000)]
+        nodes.nodes["node-0"].samples = [second(S // 2, links=links)]
+        await asyncio.sleep(1)
+        one = sampler_of(nodes, tmp_path)
+        await asyncio.sleep(1)
+        for node in nodes.nodes.values():
+            node.samples.append(second(now_ns(), links=links))
+        await one.poll()
+        await one.poll()
+        one.close()
+        assert one.sent_bytes == 2 * 1_200
 
     run_virtual(scenario())
 

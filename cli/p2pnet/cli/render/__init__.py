@@ -26,6 +26,7 @@ from p2pnet.cli.documents import (
     Trace,
     WithdrawnArtifact,
 )
+from p2pnet.cli.trends import Trends
 from p2pnet.model.bundle import BundleManifest
 from p2pnet.model.comparison import Comparison
 from p2pnet.model.replay import Replay
@@ -53,10 +54,11 @@ def render(
     now: float = 0.0,
     ascii_only: bool = False,
     height: int | None = None,
+    trends: Trends | None = None,
 ) -> str:
     """The text for stdout, ending in a line break unless empty. `now` (Unix seconds) is for ages; `width` for tables.
 
-    A table has at most `height` lines, with the cursor's own.
+    A table has at most `height` lines, with the cursor's own. `trends`: how a status that is watched came to be.
     """
     if isinstance(document, JsonSchema) and output is Output.TABLE:
         output = Output.JSON
@@ -64,7 +66,8 @@ def render(
         output = Output.YAML
     match output:
         case Output.TABLE:
-            text = _table(document, width, colour=colour, now=now, ascii_only=ascii_only, height=height)
+            drawing = _drawing(document, width, now, ascii_only=ascii_only, height=height, trends=trends)
+            text = _table(document, drawing, width, colour=colour, ascii_only=ascii_only)
             return text if height is None else _cut(text, height - 1)
         case Output.JSON:
             text = msgspec.json.format(msgspec.json.encode(plain(document)), indent=2).decode() + "\n"
@@ -126,9 +129,7 @@ def _cut(text: str, height: int) -> str:
     return "".join(lines[: height - 1]) + f"... {len(lines) - height + 1} more lines\n"
 
 
-def _table(
-    document: Document, width: int, *, colour: bool, now: float, ascii_only: bool, height: int | None = None
-) -> str:  # fmt: skip
+def _table(document: Document, drawing: Any, width: int, *, colour: bool, ascii_only: bool) -> str:
     from rich.console import Console
 
     console = Console(
@@ -143,7 +144,6 @@ def _table(
         safe_box=ascii_only,
         legacy_windows=False,
     )
-    drawing = _drawing(document, width, now, ascii_only=ascii_only, height=height)
     with console.capture() as capture:
         console.print(drawing, soft_wrap=isinstance(document, LogLines | RunTicket | LivePage | Fetched))
     lines = [line.rstrip() for line in capture.get().splitlines()]
@@ -153,7 +153,9 @@ def _table(
     return text + "\n" if text else ""
 
 
-def _drawing(document: Document, width: int, now: float, *, ascii_only: bool, height: int | None) -> Any:
+def _drawing(
+    document: Document, width: int, now: float, *, ascii_only: bool, height: int | None, trends: Trends | None
+) -> Any:
     match document:
         case Report() | TrialsReport() | Comparison() | ScenarioRun():
             return _draw_measured(document, width, ascii_only=ascii_only)
@@ -161,8 +163,10 @@ def _drawing(document: Document, width: int, now: float, *, ascii_only: bool, he
             return _draw_carried(document, width)
         case Status():
             from p2pnet.cli.render import status
+            from p2pnet.cli.render.trend import Shown
 
-            return status.draw(document, width, now, None if height is None else height - 1)
+            room = None if height is None else height - 1
+            return status.draw(document, width, now, room, None if trends is None else Shown(trends, ascii_only))
         case Trace():
             from p2pnet.cli.render import trace
 

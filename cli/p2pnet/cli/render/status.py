@@ -8,6 +8,7 @@ from rich.text import Text
 
 from p2pnet.cli.documents import SubnetList
 from p2pnet.cli.render import network, text
+from p2pnet.cli.render.trend import Shown
 from p2pnet.cli.terminal import clean
 from p2pnet.measure.wording import adversary_parts
 from p2pnet.model.behaviours import HONEST, AdversaryGroup, Behaviour
@@ -32,13 +33,15 @@ REPEATED = ("Progressing", "Connected", "CertificatesReady")  # what the counts 
 STATE_STYLE = {"connected": "green", "ready": "yellow", "failed": "red", "stopped": "red", "paused": "magenta"}
 
 
-def draw(status: Status, width: int, now: float, height: int | None = None) -> RenderableType:
+def draw(
+    status: Status, width: int, now: float, height: int | None = None, shown: Shown | None = None
+) -> RenderableType:
     """Counts, network and faults first, then nodes and runs; `now` is Unix seconds.
 
-    With `height` lines at most, the odd nodes first.
+    With `height` lines at most, the odd nodes first. `shown`: how it came to be, of a status that is watched.
     """
     low = height is not None and height < TALL
-    counts = _counts(status, width, now)
+    counts = _counts(status, width, now, shown) + ([] if shown is None else shown.run(width))
     counts += network.status_lines(status.network, status.network_notes, status.faults, width, now, low=low)
     runs = RUNS_SHOWN_LOW if low else RUNS_SHOWN
     room = None if height is None else height - len(counts) - _lines_below(status, runs)
@@ -97,7 +100,7 @@ def draw_list(listing: SubnetList, now: float) -> RenderableType:
     return drawn
 
 
-def _counts(status: Status, width: int, now: float) -> list[Text]:
+def _counts(status: Status, width: int, now: float, shown: Shown | None) -> list[Text]:
     nodes, links, certificates = status.nodes, status.links, status.certificates
     age = "" if status.up_since is None else f"up {format_duration(max(0.0, now - status.up_since))}"
     expiry = text.until(certificates.earliest_expiry, now)
@@ -115,10 +118,17 @@ def _counts(status: Status, width: int, now: float) -> list[Text]:
         ),
         *text.flow(
             "nodes",
-            [_share(nodes.connected, nodes.desired, "connected"), f"{nodes.ready} ready", f"{nodes.running} running"],
+            [
+                _share(nodes.connected, nodes.desired, "connected"),
+                f"{nodes.ready} ready",
+                f"{nodes.running} running",
+                *(shown.nodes(status, width) if shown else []),
+            ],
             width,
         ),
-        *text.flow("links", [_share(links.up, links.expected, "up")], width),
+        *text.flow(
+            "links", [_share(links.up, links.expected, "up"), *(shown.links(status, width) if shown else [])], width
+        ),
         *text.flow("leaves", [f"{certificates.issued} issued", f"first expires in {expiry}" if expiry else ""], width),
     ]
     for condition in status.conditions:

@@ -6,7 +6,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from p2pnet.cli import ordering
 from p2pnet.cli.exit_code import ExitCode
@@ -16,9 +16,19 @@ from p2pnet.cli.targets.target import Target
 from p2pnet.lab_client import LabClient, ProblemError
 from p2pnet.model.errors import P2pnetError, SpecError, TargetError
 from p2pnet.model.jobs import Payload, RunRequest, RunState
-from p2pnet.model.report import FaultStatus, Report, Status
+from p2pnet.model.report import SERVING_STATES, FaultStatus, Report, Status
 from p2pnet.model.text import some
-from p2pnet.scenario.stage import Awaited, NotReadyError, ProgressSink, RunAsk, Waited
+from p2pnet.scenario.stage import (
+    Awaited,
+    NotReadyError,
+    ProgressSink,
+    Rest,
+    RunAsk,
+    Waited,
+    artifacts_words,
+    not_withdrawn,
+    unfinished_words,
+)
 from p2pnet.scenario.targets import honest_nodes, sized
 from p2pnet.store import archive
 from p2pnet.subnet.members import members
@@ -31,8 +41,8 @@ CANCEL_S = 15.0  # for a run to end that is cancelled
 RENEW_S = 15.0  # three renewals may fail before a lease lapses
 ASKED_MAX = 16  # questions for artifacts at the same time
 NAMED_MAX = 5
+NOT_FOUND = 404  # of an artifact that a node does not hold
 FORCE_RENEW = "p2pnet.io/force-renew"  # of the operator: a new value renews all leaves
-SERVING = ("running", "ready", "connected")
 
 
 class LiveStage:
@@ -155,6 +165,17 @@ class LiveStage:
             raise
         return state
 
+    async def withdraw(self, names: Sequence[str], progress: ProgressSink) -> str:
+        """See `Stage`. TargetError (exit 5) when a node does not answer."""
+        artifacts = [artifact for name in names for artifact in self._artifacts[name]]
+        async with self._lab() as client:
+            for done, artifact in enumerate(artifacts):
+                progress("withdrawn", done, len(artifacts))
+                silent = (await client.withdrawal(artifact)).silent
+                if silent:
+                    raise TargetError(not_withdrawn(artifact, silent), exit_code=ExitCode.INVALID)
+        return artifacts_words(len(artifacts))
+
     # --- faults ---
 
     async def fault(self, name: str, fault: Mapping[str, object]) -> str:
@@ -274,35 +295,52 @@ class LiveStage:
         """See `Stage`."""
         deadline = self._clock() + within_s
         honest = honest_nodes(self._subnet)
-        missing = {(artifact, node) for name in what.holds for artifact in self._artifacts[name] for node in honest}
+        named = what.holds or what.gone
+        missing = {(artifact, node) for name in named for artifact in self._artifacts[name] for node in honest}
         total = len(missing)
+        left = missing
+        """What is there still of what is to be gone, or has not been looked at."""
+        rest = Rest()
         while True:
-            if what.connected is not None:
+            if what.idle is not None:
+                done, busy = _idle(await self._status(), honest)
+                came = rest.lasts(idle=done >= what.idle * len(honest), seconds=self.seconds())
+                words = f"idle {done}/{len(honest)}{busy}"
+                progress("idle", done, len(honest))
+            elif what.connected is not None:
                 links = (await self._status()).links
                 came, words = links.up >= what.connected * links.expected, f"links {links.up}/{links.expected}"
                 progress("links", links.up, links.expected)
+            elif what.gone:
+                left = left - (await self._looked_at(left)).absent
+                if not left:  # what went first may be back
+                    left = missing - (await self._looked_at(missing)).absent
+                came, words = not left, f"gone {total - len(left)}/{total}"
+                progress("gone", total - len(left), total)
             else:
-                missing = await self._not_held(missing)
+                missing -= (await self._looked_at(missing)).held
                 came, words = not missing, f"held {total - len(missing)}/{total}"
                 progress("held", total - len(missing), total)
             if came or self._clock() > deadline:
                 return Waited(came, words)
             await asyncio.sleep(self._poll_s)
 
-    async def _not_held(self, pairs: set[tuple[str, str]]) -> set[tuple[str, str]]:
-        """Those of these artifacts and nodes of which the node does not hold the artifact."""
-        room, left = asyncio.Semaphore(ASKED_MAX), set[tuple[str, str]]()
+    async def _looked_at(self, pairs: set[tuple[str, str]]) -> "Looked":
+        """Ask each of these nodes for its artifact; of one that does not answer, nothing is known."""
+        room, looked = asyncio.Semaphore(ASKED_MAX), Looked(set(), set())
 
         async def look(client: LabClient, artifact: str, node: str) -> None:
             async with room:
                 try:
                     await client.get(artifact, node=node, length=0)
-                except ProblemError:
-                    left.add((artifact, node))
+                    looked.held.add((artifact, node))
+                except ProblemError as error:
+                    if error.status == NOT_FOUND:
+                        looked.absent.add((artifact, node))
 
         async with self._lab() as client:
             await asyncio.gather(*(look(client, artifact, node) for artifact, node in sorted(pairs)))
-        return left
+        return looked
 
     async def sleep(self, seconds: float) -> None:
         """See `Stage`."""
@@ -374,7 +412,7 @@ class LiveStage:
                 serving = {
                     member.name
                     for member in status.members
-                    if member.state in SERVING and member.restarts > before.get(member.name, -1)
+                    if member.state in SERVING_STATES and member.restarts > before.get(member.name, -1)
                 }
                 progress("links", status.links.up, status.links.expected)
                 # A share of nothing: what is looked at is whether the document was taken, and in a cluster the rollout.
@@ -385,6 +423,20 @@ class LiveStage:
                     words = f"{awaited(status, count)}; {blockers(status)}"
                     raise NotReadyError(f"not connected again after {within_s:g} s: {words}")
                 await asyncio.sleep(self._poll_s)
+
+
+class Looked(NamedTuple):
+    """Pairs of artifact and node: where it is held, and where it is not."""
+
+    held: set[tuple[str, str]]
+    absent: set[tuple[str, str]]
+
+
+def _idle(status: Status, nodes: Sequence[str]) -> tuple[int, str]:
+    """How many of these nodes have nothing left to do; which have most, in words. One that is not heard of is not idle."""
+    left = {one.name: one.unfinished for one in status.members if one.name in set(nodes)}
+    busy = [name for name in nodes if left.get(name) != 0]
+    return len(nodes) - len(busy), unfinished_words({name: left.get(name) for name in busy})
 
 
 class _Told:

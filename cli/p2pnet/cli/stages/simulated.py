@@ -14,7 +14,17 @@ from p2pnet.model.errors import SpecError, TargetError
 from p2pnet.model.report import Report
 from p2pnet.model.text import some
 from p2pnet.scenario.plan import ScenarioPlan
-from p2pnet.scenario.stage import Awaited, NotReadyError, ProgressSink, RunAsk, Waited
+from p2pnet.scenario.stage import (
+    Awaited,
+    NotReadyError,
+    ProgressSink,
+    Rest,
+    RunAsk,
+    Waited,
+    artifacts_words,
+    not_withdrawn,
+    unfinished_words,
+)
 from p2pnet.scenario.targets import honest_nodes, sized
 from p2pnet.sim.quantities import NS
 from p2pnet.sim.timeline import without_collections
@@ -180,6 +190,20 @@ class SimulatedStage:
             stop_early=ask.stop_early,
         )  # fmt: skip
 
+    async def withdraw(self, names: Sequence[str], progress: ProgressSink) -> str:
+        """See `Stage`. TargetError (exit 5) when a node is paused."""
+        count = 0
+        for name in names:
+            client, artifacts = self._published[name]
+            for artifact in artifacts:
+                silent = self._there.withdraw(artifact, client)
+                if silent:
+                    raise TargetError(not_withdrawn(artifact, silent), exit_code=5)
+            count += len(artifacts)
+            progress("withdrawn", count, 0)
+        await self._turns.until(self._there.now)  # nodes take what they were told when time goes on
+        return artifacts_words(count)
+
     async def fault(self, name: str, fault: Mapping[str, object]) -> str:
         """See `Stage`."""
         booked = self._there.add_fault({**fault, "name": name})
@@ -236,11 +260,14 @@ class SimulatedStage:
             watch.close()
 
     async def _waited(self, what: Awaited, deadline: int, progress: ProgressSink) -> Waited:
+        rest = Rest()
         while True:
             came, words, done, total = self._stands(what)
             progress(words, done, total)
+            if what.idle is not None:
+                came = rest.lasts(idle=came, seconds=self.seconds())
             if came or self._there.now >= deadline:
-                return Waited(came, f"{words} {done}/{total}")
+                return Waited(came, f"{words} {done}/{total}{self._busy_words(what)}")
             await self._turns.until(min(deadline, self._there.now + LOOK_NS))
 
     def _stands(self, what: Awaited) -> tuple[bool, str, int, int]:
@@ -248,12 +275,24 @@ class SimulatedStage:
         if what.connected is not None:
             up, expected = self._there.links()
             return up >= expected * what.connected, "links", up, expected
+        if what.idle is not None:
+            nodes = honest_nodes(self._there.subnet)
+            idle = sum(self._there.unfinished(node) == 0 for node in nodes)
+            return idle >= what.idle * len(nodes), "idle", idle, len(nodes)
         held, expected, honest = 0, 0, set(honest_nodes(self._there.subnet))
-        for name in what.holds:
+        for name in what.holds or what.gone:
             client, artifacts = self._published[name]
             expected += len(artifacts) * len(honest)
             held += sum(len(honest & set(self._there.holders(artifact, client))) for artifact in artifacts)
+        if what.gone:
+            return not held, "gone", expected - held, expected
         return held >= expected, "held", held, expected
+
+    def _busy_words(self, what: Awaited) -> str:
+        if what.idle is None:
+            return ""
+        left = {node: self._there.unfinished(node) for node in honest_nodes(self._there.subnet)}
+        return unfinished_words({node: count for node, count in left.items() if count != 0})
 
     async def sleep(self, seconds: float) -> None:
         """See `Stage`."""
@@ -314,7 +353,7 @@ class SimulatedStage:
 
 def awaited_key(what: Awaited) -> str:
     """What was waited for, as a key of `SimulatedStage.circumstances`: no step has such a name."""
-    return f"{what.connected} {','.join(what.holds)}"
+    return f"{what.connected} {what.idle} {','.join(what.holds)} {','.join(what.gone)}"
 
 
 def _names_of(faults: Iterable[str]) -> frozenset[str]:

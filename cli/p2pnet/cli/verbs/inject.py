@@ -109,12 +109,13 @@ def _check(options: InjectOptions) -> list[Path]:
     from p2pnet.cli import report_files
 
     report_files.check_report(options)
-    wanted = [*options.wanted()]
+    wanted = options.forms()
     if wanted and options.no_wait:
         raise CommandError(
-            f"--no-wait ends before there is a report: {' '.join(wanted)} cannot be written",
+            f"--no-wait ends before there is a report: {' '.join(wanted)} cannot be done",
             where="p2pnet inject",
-            next_step=f"leave one of the two out, or later: p2pnet report {options.name} {wanted[0]} FILE",
+            next_step=f"leave one of the two out, or later: p2pnet report {options.name} {wanted[0]}"
+            f" {'URL' if wanted[0] == '--otlp' else 'FILE'}",
         )
     return load.check(options, "inject")
 

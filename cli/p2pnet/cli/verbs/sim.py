@@ -169,7 +169,7 @@ def _check_trials(options: SimOptions) -> None:
                 next_step="add --trials N",
             )
         return
-    given = [*options.wanted(), *(["--label"] if options.label else [])]
+    given = [*options.forms(), *(["--label"] if options.label else [])]
     if given:
         raise CommandError(
             f"{' '.join(given)} {'is' if len(given) == 1 else 'are'} for one run, and of trials no run is kept",

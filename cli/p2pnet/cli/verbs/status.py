@@ -1,9 +1,11 @@
 """`status`: how a subnet is, once or as it changes; without a name, the only one or a list."""
 
+import contextlib
 import re
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
@@ -15,7 +17,13 @@ from p2pnet.cli.outcome import CommandError, Outcome
 from p2pnet.cli.render import Output
 from p2pnet.cli.session import Session
 from p2pnet.cli.targets.target import Target
+from p2pnet.cli.trends import Trends, Watched
+from p2pnet.model.errors import P2pnetError
+from p2pnet.model.jobs import RunState
 from p2pnet.model.report import Status
+
+if TYPE_CHECKING:  # not for `--help`
+    from p2pnet.lab_client import LabClient
 
 EXAMPLE = "p2pnet status demo --watch"
 WATCH_S = 1.0
@@ -58,7 +66,7 @@ async def run(options: StatusOptions, session: Session) -> Outcome:
 async def _one(name: str, target: Target, options: StatusOptions, session: Session) -> Outcome:
     async with target.lab(name) as client:
         if options.watch:
-            await _watch(client.summary, session)
+            await _watch(client.summary, session, _Looks(client))
         status = await client.summary()
     return Outcome(status, next=_next(status))
 
@@ -72,8 +80,29 @@ def _nothing(target: Target) -> CommandError:
     )
 
 
-async def _watch(look: Callable[[], Awaitable[Status | SubnetList]], session: Session) -> None:
-    """Show it whenever it changes; on a terminal once a second, because ages grow."""
+class _Looks:
+    """What one subnet did in the last minute, one look after the other."""
+
+    def __init__(self, client: "LabClient") -> None:
+        self._client = client
+        self._watched = Watched()
+
+    async def see(self, status: Status) -> Trends:
+        """With one more look, also at the run that goes on."""
+        running: RunState | None = None
+        open_runs = [run.run for run in status.runs if run.state == "running"]
+        if open_runs:
+            with contextlib.suppress(
+                P2pnetError
+            ):  # it may have been removed meanwhile; a lab that is gone says so itself
+                running = await self._client.run(open_runs[-1])
+        return self._watched.see(status, running, time.monotonic())
+
+
+async def _watch(
+    look: Callable[[], Awaitable[Status | SubnetList]], session: Session, looks: _Looks | None = None
+) -> None:
+    """Show it whenever it changes; on a terminal once a second, because ages grow, and with what `looks` tell."""
     import asyncio
 
     from p2pnet.cli.interaction import while_read
@@ -85,7 +114,8 @@ async def _watch(look: Callable[[], Awaitable[Status | SubnetList]], session: Se
         while True:
             now = await look()
             if shown is None or drawn or _changed(shown, now):
-                session.show(now, clear=session.output is Output.TABLE)
+                trends = await looks.see(now) if drawn and looks is not None and isinstance(now, Status) else None
+                session.show(now, clear=session.output is Output.TABLE, trends=trends)
                 shown = now
             await asyncio.sleep(WATCH_S)
 

@@ -11,7 +11,7 @@ import typer
 from p2pnet.cli import shell_completion
 from p2pnet.cli.documents import Trace, TracedPhases, TracedReceipt
 from p2pnet.cli.exit_code import ExitCode
-from p2pnet.cli.options import ARTIFACT_HELP, KeptName, KeptOptions
+from p2pnet.cli.options import ARTIFACT_HELP, KeptName, KeptOptions, SpanFiles
 from p2pnet.cli.outcome import CommandError, Outcome
 from p2pnet.cli.resolve import choose_artifact, simulated_artifact, subnet_meant, telling_artifact
 from p2pnet.cli.session import Session
@@ -27,7 +27,7 @@ EXAMPLE = "p2pnet trace demo photo.jpg"
 
 
 @dataclass(frozen=True)
-class TraceOptions(KeptOptions):
+class TraceOptions(KeptOptions, SpanFiles):
     """Draw an artifact's hop tree.
 
     Who got it from whom, and which way took longest.
@@ -51,6 +51,7 @@ class TraceOptions(KeptOptions):
 
 async def run(options: TraceOptions, session: Session) -> Outcome:
     """Find the artifact, gather its events, draw its tree."""
+    _check(options)
     session.next_step = f"p2pnet report {options.name} -o json lists the artifact ids of its latest run"
     target, given = session.target(), options.name
     options = replace(options, name=subnet_meant(given, target))
@@ -83,7 +84,37 @@ async def run(options: TraceOptions, session: Session) -> Outcome:
         hint = f"p2pnet get {options.name} {artifact[:12]} -O FILE"
     if given != options.name:
         hint = f"p2pnet replay {shlex.quote(given)}"
-    return Outcome(document, next=(hint,))
+    return await _export(options, Outcome(document, next=(hint,)), (tree, run_file, events), session)
+
+
+def _check(options: TraceOptions) -> None:
+    """Before anything is asked for: CommandError (exit 2) for a file that cannot be written, or an endpoint that is none."""
+    from p2pnet.cli import report_files
+
+    report_files.check(options)
+    if options.otlp is not None:
+        from p2pnet.cli.otlp import check_endpoint
+
+        check_endpoint(options.otlp)
+
+
+async def _export(
+    options: TraceOptions, outcome: Outcome, told: tuple[HopTree, RunFile, list[Collected]], session: Session
+) -> Outcome:
+    """The spans of the artifact to where `--otel` and `--otlp` say."""
+    if options.otel is None and options.otlp is None:
+        return outcome
+    from p2pnet.cli import report_files
+    from p2pnet.present import artifact_spans, otlp_lines, trace_id_of
+
+    tree, run_file, events = told
+    spans = artifact_spans(tree, run_file, events)
+    outcome = await report_files.write_each(options, lambda _: otlp_lines(spans, run_file), outcome, session)
+    if options.otlp is not None and outcome.failure is None:
+        outcome = await report_files.send_spans(options.otlp, lambda: spans, run_file, outcome, session)
+    if outcome.failure is None:
+        session.note(f"its trace id is {trace_id_of(run_file.run, tree.artifact)}")
+    return outcome
 
 
 def _archived(name: str, prefix: str, target: Target, session: Session) -> tuple[str, RunFile, list[Collected]]:

@@ -44,6 +44,8 @@ class RunSampler:
         """By node, the end of its last sample on its own clock; None: none has come."""
         self._file: BinaryIO | None = None
         self._bytes = 0
+        self.sent_bytes = 0
+        """What all nodes have sent each other since the run began, as far as they have told."""
         self._over = False
         """Whether nothing more is written."""
         self.series = TimeSeries()
@@ -97,6 +99,7 @@ class RunSampler:
             own = [one for one in fresh if one.t_ns >= self._begun_ns]
             for one in fresh:
                 (self.series if one.t_ns >= self._begun_ns else self._before).add(one)
+            self.sent_bytes += sum(link.sent_bytes for one in own for link in one.sample.links)
             self._write(b"".join(_encoder.encode(one) + b"\n" for one in own))
 
     def _write(self, data: bytes) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -33,6 +33,9 @@ class EarlyStop:
 
 class Run:
     """A sink of events with a state that can be followed. `runner.Runner` moves it through its phases."""
+
+    sent_bytes: Callable[[], int] = staticmethod(lambda: 0)
+    """See `RunSampler.sent_bytes`."""
 
     def __init__(self, file: RunFile, planned: Sequence[Planned], recorder: Recorder) -> None:
         self.file = file
@@ -115,7 +118,7 @@ class Run:
         return Progress(
             published=len(self._published), artifacts=self.total, delivered=self.measure.delivered,
             expected=self.expected, elapsed_s=time.monotonic() - self._started_s if self._started_s else 0.0,
-            waiting_for=waiting_for, queue_position=self.queue_position,
+            waiting_for=waiting_for, queue_position=self.queue_position, sent_bytes=self.sent_bytes(),
         )  # fmt: skip
 
     def summary(self) -> RunSummary:

@@ -130,6 +130,7 @@ class Runner:
             context.node_client, run.file.nodes, run.recorder.folder, boots=collector.boot_ids,
             offsets_ns=lambda: collector.offsets_ns,
         )  # fmt: skip
+        run.sent_bytes = lambda: sampler.sent_bytes
         self._watch = RunWatch(context.canary, sampler, run)
 
     async def execute(self) -> None:

@@ -1,5 +1,6 @@
 """Leaves are renewed in time, an authority is replaced while everybody stays connected, and a lost one is never hidden."""
 
+import re
 from datetime import timedelta
 from itertools import combinations
 
@@ -173,6 +174,31 @@ async def test_a_deleted_authority_is_reported_and_not_created_anew() -> None:
     assert world.condition("Degraded") == ("True", "AuthorityLost")
     assert world.condition("CertificatesReady") == ("False", "AuthorityLost")
     assert {name: decoded(world.api.one(SECRET, name)) for name in before} == before
+
+
+@pytest.mark.parametrize("obeyed", ["", "7", "monday"])
+@pytest.mark.parametrize("harm", ["lost", "damaged"])
+async def test_the_remedy_that_the_message_names_is_obeyed(obeyed: str, harm: str) -> None:
+    world = await steady()
+    world.lab.auto_mount = True
+    if obeyed:
+        world.api.annotate("demo", force_replace=obeyed)
+        await world.converge()
+    if harm == "lost":
+        world.api.remove(SECRET, "demo-ca")
+    else:
+        world.api.one(SECRET, "demo-ca")["data"]["ca.key"] = ""
+    await world.reconcile(2)
+    [message] = {one["message"] for one in world.status["conditions"] if one["type"] == "Degraded"}
+    assert "restore it" in message
+    [command] = re.findall(
+        r"kubectl annotate --overwrite subnet demo -n lab-of-ada p2pnet.io/force-replace=(\S+)", message
+    )
+    assert message in [one["message"] for one in world.api.all(EVENT)]
+    world.api.annotate("demo", force_replace=command)
+    await world.converge()
+    assert world.condition("Degraded") == ("False", "Healthy")
+    check_everybody_trusts_everybody(world)
 
 
 async def test_without_an_authority_a_pod_comes_back_as_long_as_its_leaves_hold() -> None:

@@ -1,7 +1,7 @@
 """The logs of a subnet's pods as one: read through the API server, merged by time, filtered, followed."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
 from typing import Self, TypeAlias
 
@@ -11,7 +11,7 @@ from p2pnet.lab_client.kube import Kube, KubeError
 from p2pnet.lab_client.proxy import KubeWire
 from p2pnet.model.errors import P2pnetError, SpecError, TargetError
 from p2pnet.model.jobs import LogLine
-from p2pnet.model.log_lines import parts_of
+from p2pnet.model.log_lines import json_line, parts_of
 from p2pnet.store.logs import EVENT_BEGINS, LAB, LINE_CHARS_MAX, LogQuery, about
 
 LOG_BYTES_MAX = 16 << 20  # of one pod; a kubelet keeps 10 MiB of a container by default
@@ -112,12 +112,18 @@ class PodLogs:
                     if t <= seen:
                         continue
                     self._last[pod_name] = max(t, self._last.get(pod_name, 0.0))
-                    if parts_of(text) is not None or text.startswith(EVENT_BEGINS) or pod_name not in self._level:
-                        self._level[pod_name] = about(text, label)
-                    level, node = self._level[pod_name]
-                    line = LogLine(t, node, text[:LINE_CHARS_MAX], level)
-                    if self._wants(line):
-                        yield line
+                    for line in self._read_line(pod_name, label, t, text):
+                        if self._wants(line):
+                            yield line
+
+    def _read_line(self, pod_name: str, label: str, t: float, text: str) -> Iterator[LogLine]:
+        """The line of a pod; of an object also those of its traceback."""
+        logged = json_line(text)
+        for one in logged.texts if logged else [text]:
+            if parts_of(one) is not None or one.startswith(EVENT_BEGINS) or pod_name not in self._level:
+                self._level[pod_name] = about(one, (logged and logged.name) or label)
+            level, node = self._level[pod_name]
+            yield LogLine(t, node, one[:LINE_CHARS_MAX], level)
 
     def _chosen(self, pods: list[Object]) -> list[Object]:
         """Those of the node, and the lab's, which tells what happened to nodes."""

@@ -37,6 +37,7 @@ MARK = "p2pnet.io/authority"
 REPLACED = "p2pnet.io/replaced"
 """Annotation of the authority's Secret: the value of `force-replace` it was last replaced for."""
 REPLACE_BEFORE = timedelta(days=30)
+VALUE_CHARS_MAX = 64  # of an annotation's value, in a message
 
 
 class RotationPhase(StrEnum):
@@ -126,9 +127,8 @@ def decide(context: SubnetContext, observed: Observed, now: datetime) -> Certifi
         held = _read(context, secret, observed)
     except SpecError as error:
         if asked in ("", handled):
-            return CertificateDecision(
-                None, problem=SubnetProblem("AuthorityDamaged", f"Secret {context.authority}: {error}")
-            )
+            damage = f"Secret {context.authority}: {error}; {_remedies(context, handled)}"
+            return CertificateDecision(None, problem=SubnetProblem("AuthorityDamaged", damage))
         return _recovered(context, observed, asked, now, secret)
     if held.not_after <= now:
         return _written(
@@ -141,11 +141,19 @@ def _without_secret(context: SubnetContext, observed: Observed, asked: str, now:
     if not _node_pods(observed):
         held = _fresh(context, now, asked)  # no node trusts an authority yet
         return CertificateDecision(held, Create(SECRET, _body(context, held)))
-    if asked not in ("", str((observed.status.get("authority") or {}).get("replaced", ""))):
+    handled = str((observed.status.get("authority") or {}).get("replaced", ""))
+    if asked not in ("", handled):
         return _recovered(context, observed, asked, now, None)
-    return CertificateDecision(
-        None,
-        problem=SubnetProblem("AuthorityLost", f"Secret {context.authority} is gone while nodes trust it: restore it"),
+    loss = f"Secret {context.authority} is gone while nodes trust it; {_remedies(context, handled)}"
+    return CertificateDecision(None, problem=SubnetProblem("AuthorityLost", loss))
+
+
+def _remedies(context: SubnetContext, handled: str) -> str:
+    """What a person may do. `handled` is the value of the annotation that was obeyed last: the same again would do nothing."""
+    value = str(int(handled) + 1) if handled.isdecimal() else f"{handled}-again" if handled else "1"
+    return (
+        "restore it from a backup with its annotations, or have a new authority take its place while nodes stay connected:"
+        f" kubectl annotate --overwrite subnet {context.name} -n {context.namespace} {FORCE_REPLACE}={value[:VALUE_CHARS_MAX]}"
     )
 
 
