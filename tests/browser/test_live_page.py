@@ -13,6 +13,12 @@ import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
+DOCUMENT = """
+apiVersion: p2pnet.io/v1alpha1
+kind: Subnet
+metadata: {name: demo}
+spec: {groups: [{name: good, nodes: 3}, {name: bad, nodes: 1, behaviour: silent}]}
+"""
 PROGRAM = [sys.executable, "-m", "p2pnet.cli"]
 
 pytestmark = pytest.mark.timeout(300)  # where a browser is to be installed first
@@ -34,7 +40,8 @@ def p2pnet(state: Path, *words: str) -> None:
 
 @pytest.fixture
 def served(state: Path) -> Iterator["subprocess.Popen[str]"]:
-    p2pnet(state, "up", "demo", "--nodes", "3")
+    (state.parent / "demo.yaml").write_text(DOCUMENT)
+    p2pnet(state, "up", "-f", str(state.parent / "demo.yaml"))
     with subprocess.Popen(
         [*PROGRAM, "ui", "demo"], env=os.environ | {"P2PNET_STATE": str(state)}, text=True, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -83,7 +90,7 @@ def test_tabs_follow_a_subnet_its_buttons_act_and_a_lost_lab_is_said_and_found_a
     os.kill(int(json.loads((state / "subnets" / "demo" / "lab.json").read_bytes())["pid"]), signal.SIGKILL)
     browser.until("return document.documentElement.dataset.live === 'lost'")
     assert "does not answer" in browser.driver.find_element(By.ID, "live-said").text
-    p2pnet(state, "up", "demo", "--nodes", "3")
+    p2pnet(state, "up", "demo")
     browser.until(ready)
     assert browser.errors() == []
 

@@ -20,7 +20,7 @@ from tests.commands import parse
 from tests.operator.kit import subnet_context
 
 from p2pnet.operator import metrics as operator_metrics
-from p2pnet.operator.rbac import CERT_MANAGER_RIGHTS, LEASE_RIGHTS, RIGHTS
+from p2pnet.operator.rbac import CERT_MANAGER_RIGHTS, CLUSTER_RIGHTS, LEASE_RIGHTS, RIGHTS
 from p2pnet.operator.settings import OperatorSettings
 from p2pnet.operator.subnet.context import HEALTH_PORT, LAB_PORT
 from p2pnet.operator.subnet.plan import wanted_pods
@@ -224,11 +224,11 @@ def test_every_pod_fits_the_restricted_profile_and_asks_for_memory(render: Rende
 
 def test_rights_are_the_operators_own_list_and_no_more(render: Render) -> None:
     [role] = [one for one in of(render(), "ClusterRole") if one["metadata"]["name"] == "p2pnet"]
-    assert role["rules"] == [right.rule for right in (*RIGHTS, *CERT_MANAGER_RIGHTS)]
+    assert role["rules"] == [right.rule for right in (*RIGHTS, *CERT_MANAGER_RIGHTS, *CLUSTER_RIGHTS)]
     [without] = [
         one for one in of(render("certManager.enabled=false"), "ClusterRole") if one["metadata"]["name"] == "p2pnet"
     ]
-    assert without["rules"] == [right.rule for right in RIGHTS]
+    assert without["rules"] == [right.rule for right in (*RIGHTS, *CLUSTER_RIGHTS)]
     assert "*" not in json.dumps(role["rules"])
     assert not of(render(hooks=False), "Role")
     [lease] = of(render("replicas=2", hooks=False), "Role")

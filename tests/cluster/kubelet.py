@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from tests.cluster.server import RefusedError, Server, Thing
 
 MACHINE = "nowhere"
+"""Where pods are, unless a test says otherwise."""
 NETWORK = "10.250.0.0/16"
 """Addresses of pods: each leads to this very machine (`ip route add local`), so that one server answers for all labs."""
 
@@ -57,6 +58,10 @@ class Kubelet:
         self.starts_s = 0.05
         self.ends_s = 0.05
         self.status: Status = running
+        self.machine: Callable[[Thing], str] = lambda _: MACHINE
+        """Where a new pod is placed; the machine must have been made by `boot`."""
+        self.dead: set[str] = set()
+        """Machines whose kubelets are silent."""
         self.pods: dict[str, Thing] = {}
         """By uid, as last heard of."""
         self.listeners: list[Callable[[str, Thing], None]] = []
@@ -65,6 +70,7 @@ class Kubelet:
     async def run(self) -> None:
         """Until cancelled."""
         try:
+            await self.boot(MACHINE)
             async for kind, pod in self._server.watch("pods"):
                 for tell in self.listeners:
                     tell(kind, pod)
@@ -78,6 +84,31 @@ class Kubelet:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def boot(self, machine: str, ready: str = "True") -> None:
+        """Make the Node object of a machine, or say of it how it is: `Unknown` when its kubelet is silent."""
+        with contextlib.suppress(RefusedError):  # it is there
+            await self._server.create("nodes", "", {"metadata": {"name": machine}})
+        condition = {
+            "type": "Ready",
+            "status": ready,
+            "lastTransitionTime": now_text(),
+            "reason": "Played",
+            "message": "",
+        }
+        await self._server.patch("nodes", "", machine, {"status": {"conditions": [condition]}}, "status")
+
+    async def die(self, machine: str) -> None:
+        """The kubelet of a machine is silent from now on, and Kubernetes has noticed it."""
+        self.dead.add(machine)
+        await self.boot(machine, "Unknown")
+        for pod in [one for one in self.pods.values() if one["spec"].get("nodeName") == machine]:
+            metadata = pod["metadata"]
+            conditions = [
+                {**one, "status": "False"} if one["type"] == "Ready" else one for one in pod["status"]["conditions"]
+            ]
+            body = {"metadata": {"uid": metadata["uid"]}, "status": {"conditions": conditions}}
+            await self._server.patch("pods", metadata["namespace"], metadata["name"], body, "status")
 
     def again(self) -> None:
         """Look at all pods once more: `status` has changed its mind."""
@@ -108,6 +139,8 @@ class Kubelet:
         metadata, status = pod["metadata"], pod.get("status") or {}
         place, name = metadata["namespace"], metadata["name"]
         only = {"uid": metadata["uid"]}
+        if pod["spec"].get("nodeName") in self.dead:
+            return
         if metadata.get("deletionTimestamp"):
             await asyncio.sleep(self.ends_s)
             await self._server.delete("pods", place, name, gracePeriodSeconds=0, preconditions=only)
@@ -115,7 +148,7 @@ class Kubelet:
         if not pod["spec"].get("nodeName"):
             binding = {
                 "metadata": {"name": name, **only},
-                "target": {"apiVersion": "v1", "kind": "Node", "name": MACHINE},
+                "target": {"apiVersion": "v1", "kind": "Node", "name": self.machine(pod)},
             }
             await self._server.ask("POST", f"/api/v1/namespaces/{place}/pods/{name}/binding", binding)
             await asyncio.sleep(self.starts_s)

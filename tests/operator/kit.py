@@ -14,6 +14,7 @@ from p2pnet.model.report import CertificateCounts, FaultStatus, LinkCounts, Memb
 from p2pnet.operator.kube.api import (
     CONFIG_MAP,
     EVENT,
+    NODE,
     POD,
     SECRET,
     ApiError,
@@ -62,11 +63,19 @@ class Api:
     """Asked before every write; an exception with `late = True` is raised after it has been done."""
     graceful: bool = False
     """Whether deleted pods stay, terminating, until the kubelet lets them go."""
+    reading: Callable[[ResourceKind], Exception | None] = lambda _: None
+    """Asked before an object is read by its name."""
+    machines: dict[str, Object] = field(default_factory=dict)
+    """Node objects by name."""
     deletions: list[tuple[ResourceKind, str, str]] = field(default_factory=list)
     _versions: Any = field(default_factory=lambda: itertools.count(1))
 
     async def get(self, kind: ResourceKind, namespace: str, name: str) -> Object | None:
         self.reads += 1
+        if (refusal := self.reading(kind)) is not None:
+            raise refusal
+        if kind == NODE:
+            return copy.deepcopy(self.machines.get(name))
         return copy.deepcopy(self.objects.get((kind, namespace, name)))
 
     async def find(self, kind: ResourceKind, namespace: str = "", selector: str = "") -> list[Object]:
@@ -124,7 +133,7 @@ class Api:
 
         return self._write("patch", kind, name, do)
 
-    async def delete(self, kind: ResourceKind, namespace: str, name: str, uid: str) -> bool:
+    async def delete(self, kind: ResourceKind, namespace: str, name: str, uid: str, *, force: bool = False) -> bool:
         assert uid, "every deletion names a uid"
 
         def do() -> bool:
@@ -134,7 +143,7 @@ class Api:
             if meta(found)["uid"] != uid:
                 raise ConflictError(409, "Conflict", "uid mismatch")
             self.deletions.append((kind, name, uid))
-            if self.graceful and kind == POD:
+            if self.graceful and kind == POD and not force:
                 meta(found)["deletionTimestamp"] = time_text(self.now())
             else:
                 del self.objects[(kind, namespace, name)]

@@ -1,6 +1,7 @@
 """The operator asks for no right that it does not use, and for every one that it does."""
 
 from datetime import timedelta
+from typing import Any
 
 from tests.operator.injection_kit import InjectionWorld
 
@@ -41,6 +42,14 @@ async def test_every_right_is_used_and_every_use_has_its_right() -> None:
     assert writing - used <= {("pods", "patch")}, "for labels that were lost"
     assert ("secrets", "get") not in allowed
     assert all(right.why for right in rbac.RIGHTS)
+
+
+def test_machines_are_read_by_an_operator_of_the_whole_cluster_alone() -> None:
+    def of_machines(role: dict[str, Any]) -> list[list[str]]:
+        return [rule["verbs"] for rule in role["rules"] if "nodes" in rule["resources"]]
+
+    assert of_machines(rbac.role(cluster_wide=True)) == [["get"]]
+    assert of_machines(rbac.role(cluster_wide=False, namespace="x")) == []
 
 
 def test_no_right_is_a_wildcard_and_a_tester_sees_one_token() -> None:

@@ -10,6 +10,7 @@ from p2pnet.model.behaviours import HONEST, STALE_CERTIFICATE, Behaviour
 from p2pnet.model.control import PeersReply
 from p2pnet.model.registry import Membership
 from p2pnet.model.report import (
+    SERVING_STATES,
     CertificateCounts,
     Condition,
     FaultStatus,
@@ -96,7 +97,7 @@ def status_of(known: StatusInputs) -> Status:
     links = LinkCounts(sum(map(len, wanted.values())) // 2, sum(map(len, up.values())) // 2)
     nodes = NodeCounts(
         desired=len(members),
-        running=sum(member.state in ("running", "ready", "connected") for member in members),
+        running=sum(member.state in SERVING_STATES for member in members),
         ready=sum(member.state in ("ready", "connected") for member in members),
         connected=sum(member.state == "connected" for member in members),
     )
@@ -282,7 +283,7 @@ def _waiting(known: StatusInputs, members: list[MemberStatus], nodes: NodeCounts
     """What is missing until all nodes are connected: first that all answer, then their links."""
     if known.problem or known.phase:
         return known.problem or known.phase
-    silent = [member.name for member in members if member.state not in ("running", "ready", "connected")]
+    silent = [member.name for member in members if member.state not in SERVING_STATES]
     if silent:
         found = f"nodes {nodes.running}/{nodes.desired} answer; waiting for {_names(silent)}"
     else:

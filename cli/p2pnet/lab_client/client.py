@@ -2,7 +2,7 @@
 
 import asyncio
 import urllib.parse
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
 from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -13,7 +13,7 @@ from p2pnet.lab_client.http import ProblemError, Wire
 from p2pnet.model import limits
 from p2pnet.model.control import MembersTaken
 from p2pnet.model.errors import SpecError
-from p2pnet.model.events import Collected
+from p2pnet.model.events import Collected, EventKind
 from p2pnet.model.jobs import (
     LAB_HEADER,
     ArtifactEvents,
@@ -38,6 +38,8 @@ from p2pnet.model.report import RUN_ENDED, FaultStatus, MemberStatus, Status
 if TYPE_CHECKING:
     from p2pnet.lab_client.kube import Kube
 
+FILE_PART_BYTES = 1 << 20  # of a file that is read while it grows
+PARTIAL, BEYOND = 206, 416  # status of an answer with a part of a file, and of a question beyond its end
 FOLLOW_WAIT_MS = 20_000  # one long poll; below the idle timeouts of common proxies
 
 
@@ -243,9 +245,24 @@ class LabClient:
             async for line in lines:
                 yield line
 
-    async def events(self, cursor: int = 0) -> AsyncGenerator[Collected, None]:
-        """The subnet's events from `cursor` on, as they come, without end."""
-        async with aclosing(self.wire.lines("/v1/events", Collected, {"cursor": str(cursor)})) as events:
+    async def run_file_from(self, run_id: str, file: str, start: int) -> bytes:
+        """At most FILE_PART_BYTES of such a file, which may still grow, from there on; empty where there is nothing (yet)."""
+        headers = {"Range": f"bytes={start}-{start + FILE_PART_BYTES - 1}"}
+        try:
+            async with self.wire.open(
+                "GET", f"/v1/runs/{_quote(run_id)}/files/{_quote(file)}", headers=headers
+            ) as response:
+                # Of a file that was packed meanwhile there are no parts.
+                return await response.read() if response.status == PARTIAL else b""
+        except ProblemError as error:
+            if error.status not in (404, BEYOND):
+                raise
+            return b""
+
+    async def events(self, cursor: int = 0, kinds: Collection[EventKind] = ()) -> AsyncGenerator[Collected, None]:
+        """The subnet's events from `cursor` on, as they come, without end; only of these kinds, where any are named."""
+        asked = {"cursor": str(cursor)} | ({"kinds": ",".join(kinds)} if kinds else {})
+        async with aclosing(self.wire.lines("/v1/events", Collected, asked)) as events:
             async for event in events:
                 yield event
 

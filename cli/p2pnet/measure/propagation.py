@@ -17,6 +17,7 @@ RECEIPTS_DRAWN_MAX = 60_000  # of all drawn artifacts together: some 1.5 MB of p
 HOPS_MAX = 40  # beyond, receipts are counted with those of this hop
 CURVE_POINTS = 400  # of a distribution
 BINS = 240  # of an axis of time
+FIRST_PART_NS = 10**8  # of an axis whose end is not known
 _NS_PER_S = 1e9
 _T = TypeVar("_T")
 
@@ -104,25 +105,70 @@ class _HopWaits:
     waits: "array[float]" = field(default_factory=lambda: array("d"))
 
 
-class Propagation:
-    """How the artifacts of a run spread over these nodes. `drawn`: ids of artifacts whose journeys are kept whole."""
+class SpreadSums:
+    """What receipts leave behind in sums, by node and by way: bounded by their number, however many artifacts there are."""
 
-    def __init__(self, nodes: Sequence[str], drawn: Collection[str] = ()) -> None:
+    def __init__(self, nodes: Sequence[str], *, ways_max: int | None = None) -> None:
+        """`ways_max`: ways from one node to another that are kept; None: all that carried something."""
         self.nodes = list(nodes)
-        self.journeys: list[DrawnJourney] = []
-        """In the order in which they were added."""
         self.links: dict[tuple[int, int], LinkUse] = {}
         """By sender and receiver."""
+        self.ways_left_out = 0
+        """Receipts over ways beyond `ways_max`."""
         self.slowest: dict[str, SlowestReceipt] = {}
         """By node; only receipts that counted."""
         self.duplicates = [0] * len(self.nodes)
         """Whole payloads that each node got though it held them."""
         self.received = [0] * len(self.nodes)
+        self._ways_max = ways_max
+        self._numbers = {node: number for number, node in enumerate(self.nodes)}
+
+    def passed(self, sender: str, node: str, size: int) -> None:
+        """A receipt of so many user's bytes came over this way."""
+        number = self._numbers.get(node, -1)
+        if number >= 0:
+            self.received[number] += 1
+        if (use := self._way(sender, node, new=True)) is not None:
+            use.receipts += 1
+            use.bytes += size
+
+    def took(self, row: ReceiptRow, latency_ms: float, sender_ms: float | None) -> float | None:
+        """How long that receipt took, and when its sender had it; the wait in ms between the two, None where it is not known."""
+        if row.node in self._numbers:
+            known = self.slowest.get(row.node)
+            if known is None or latency_ms > known.latency_ms:
+                self.slowest[row.node] = SlowestReceipt(latency_ms, row.artifact, row.hop or 0, row.sender, sender_ms)
+        if sender_ms is None or sender_ms > latency_ms:
+            return None
+        wait = latency_ms - sender_ms
+        if (use := self._way(row.sender, row.node)) is not None:
+            use.waits += 1
+            use.wait_ms += wait
+            use.wait_max_ms = max(use.wait_max_ms, wait)
+        return wait
+
+    def _way(self, sender: str, node: str, *, new: bool = False) -> LinkUse | None:
+        key = self._numbers.get(sender, -1), self._numbers.get(node, -1)
+        use = self.links.get(key)
+        if use is None and new:
+            if self._ways_max is not None and len(self.links) >= self._ways_max:
+                self.ways_left_out += 1
+                return None
+            use = self.links[key] = LinkUse()
+        return use
+
+
+class Propagation(SpreadSums):
+    """How the artifacts of a run spread over these nodes. `drawn`: ids of artifacts whose journeys are kept whole."""
+
+    def __init__(self, nodes: Sequence[str], drawn: Collection[str] = ()) -> None:
+        super().__init__(nodes)
+        self.journeys: list[DrawnJourney] = []
+        """In the order in which they were added."""
         self.expected = 0
         """Receipts expected, without those nothing is known of."""
         self.first_ns: int | None = None
         """Time of the first publication."""
-        self._numbers = {node: number for number, node in enumerate(self.nodes)}
         self._drawn = frozenset(drawn)
         self._latencies = array("d")
         self._at_ns = array("q")
@@ -152,26 +198,14 @@ class Propagation:
             self.journeys.append(self._journey(rows))
 
     def _count(self, row: ReceiptRow, latency_ms: float, sender_ms: float | None) -> None:
-        number, hop = self._numbers.get(row.node, -1), min(row.hop or 0, HOPS_MAX)
         self._latencies.append(latency_ms)
         if row.published_ns is not None:
             self._at_ns.append(row.published_ns + round(latency_ms * 1e6))
-        waits = self._hops.setdefault(hop, _HopWaits())
+        waits = self._hops.setdefault(min(row.hop or 0, HOPS_MAX), _HopWaits())
         waits.since.append(latency_ms)
-        if number >= 0:
-            self.received[number] += 1
-            known = self.slowest.get(row.node)
-            if known is None or latency_ms > known.latency_ms:
-                self.slowest[row.node] = SlowestReceipt(latency_ms, row.artifact, row.hop or 0, row.sender, sender_ms)
-        link = self.links.setdefault((self._numbers.get(row.sender, -1), number), LinkUse())
-        link.receipts += 1
-        link.bytes += row.bytes or 0
-        if sender_ms is not None and sender_ms <= latency_ms:
-            wait = latency_ms - sender_ms
+        self.passed(row.sender, row.node, row.bytes or 0)
+        if (wait := self.took(row, latency_ms, sender_ms)) is not None:
             waits.waits.append(wait)
-            link.waits += 1
-            link.wait_ms += wait
-            link.wait_max_ms = max(link.wait_max_ms, wait)
 
     def _journey(self, rows: Sequence[ReceiptRow]) -> DrawnJourney:
         came = sorted(
@@ -212,6 +246,48 @@ class Propagation:
         for at in self._at_ns:
             received[_bin(at - self.first_ns, span)] += 1
         return ReachCurve(span / _NS_PER_S, _summed(due), _summed(received))
+
+
+class ReachSums:
+    """Receipts due and received over the time of a run whose end is not known: parts of time double in length when they
+    would be more than BINS.
+    """
+
+    def __init__(self) -> None:
+        self.first_ns: int | None = None
+        """Time of the first publication; what is before counts with the first part."""
+        self._part_ns = FIRST_PART_NS
+        self._due, self._received = [0] * BINS, [0] * BINS
+        self._last = 0
+
+    def due(self, t_ns: int, count: int) -> None:
+        """From a publication on, so many receipts are due."""
+        if self.first_ns is None:
+            self.first_ns = t_ns
+        self._due[self._part(t_ns)] += count
+
+    def came(self, t_ns: int) -> None:
+        """A receipt of what was published."""
+        self._received[self._part(t_ns)] += 1
+
+    def curve(self) -> ReachCurve | None:
+        """None before the first publication."""
+        if self.first_ns is None:
+            return None
+        parts = self._last + 1
+        span_s = parts * self._part_ns / _NS_PER_S
+        return ReachCurve(span_s, _summed(self._due[:parts]), _summed(self._received[:parts]))
+
+    def _part(self, t_ns: int) -> int:
+        since = max(0, t_ns - (self.first_ns or t_ns))
+        while since // self._part_ns >= BINS:
+            self._part_ns *= 2
+            self._last //= 2
+            for counts in (self._due, self._received):
+                counts[:] = [counts[part] + counts[part + 1] for part in range(0, BINS, 2)] + [0] * (BINS // 2)
+        part = since // self._part_ns
+        self._last = max(self._last, part)
+        return part
 
 
 def artifacts_to_draw(artifacts: Sequence[str], slowest: str, nodes: int) -> list[str]:

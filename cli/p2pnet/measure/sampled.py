@@ -44,7 +44,9 @@ class _NodeParts:
 class SampledNodes:
     """The samples of one run. Parts of time begin as seconds and double in length whenever there would be too many."""
 
-    def __init__(self, start_ns: int) -> None:
+    def __init__(self, start_ns: int, *, ways_max: int | None = None) -> None:
+        """`ways_max`: pairs of node and peer whose bytes are summed; None: all."""
+        self._ways_max = ways_max
         self.start_ns = start_ns
         """What times are since; samples before count with the first part."""
         self.part_s = 1
@@ -57,7 +59,8 @@ class SampledNodes:
         """Take in one node's next second."""
         for link in one.sample.links:
             key = one.node, link.peer
-            self.sent_bytes[key] = self.sent_bytes.get(key, 0) + link.sent_bytes
+            if key in self.sent_bytes or self._ways_max is None or len(self.sent_bytes) < self._ways_max:
+                self.sent_bytes[key] = self.sent_bytes.get(key, 0) + link.sent_bytes
         # A sample is of the second that ends with it.
         second = max(0, (one.t_ns - self.start_ns - 1) // _NS_PER_S)
         while second // self.part_s >= PARTS_MAX:

@@ -6,23 +6,26 @@ Pure: no clock, no file. Called by lab (the files of a run) and cli (`report --h
 from p2pnet.present.full_page import to_full_html
 from p2pnet.present.junit import to_junit
 from p2pnet.present.live_page import LiveSubnet, live_policy, to_live_html
+from p2pnet.present.live_view import LiveSums, live_parts, live_view
 from p2pnet.present.markdown import to_markdown
 from p2pnet.present.otlp_json import otlp_lines
 from p2pnet.present.page import to_html
 from p2pnet.present.receipts import csv_head, csv_rows
 from p2pnet.present.slow import longest_waits
 from p2pnet.present.spans import ArtifactSpan, SpanKind, artifact_spans, resource_of, trace_id_of
-from p2pnet.present.view import DrawnRun, Surroundings, live_view
+from p2pnet.present.view import DrawnRun, Surroundings
 
 __all__ = [
     "ArtifactSpan",
     "DrawnRun",
     "LiveSubnet",
+    "LiveSums",
     "SpanKind",
     "Surroundings",
     "artifact_spans",
     "csv_head",
     "csv_rows",
+    "live_parts",
     "live_policy",
     "live_view",
     "longest_waits",

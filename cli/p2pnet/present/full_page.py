@@ -6,16 +6,16 @@ scripts alone, by their digests, and load nothing.
 
 from collections.abc import Sequence
 
-from p2pnet.measure.propagation import Propagation
 from p2pnet.measure.wording import stage_lines
 from p2pnet.model.report import Report
 from p2pnet.present import network, summary, tables
 from p2pnet.present.markup import Content, Markup, join, tag
 from p2pnet.present.scripted import SCRIPTS, digest, drawn, head, part, script
-from p2pnet.present.slow import slow_links, slow_nodes
+from p2pnet.present.slow import slowest
 from p2pnet.present.view import DrawnRun, Surroundings, encoded, view_of
 from p2pnet.present.words import NOT_IN_FORCE, VERDICTS, latency_name, plural
 
+NO_RECEIPT = "No receipt came: nothing was slow, and nothing was fast."
 _PARTS = (
     ("summary", "Summary"), ("latency", "Latency"), ("hops", "Hops"), ("reach", "Reach"), ("network", "Network"),
     ("traffic", "Links"), ("duplicates", "Duplicates"), ("slow", "Slowest"), ("faults", "Faults"), ("series", "Series"),
@@ -93,8 +93,13 @@ def _content(runs: Sequence[DrawnRun]) -> list[Content]:
             tag("div", part("duplicates", "Duplicates", drawn("duplicates")), _notes(report), class_="stack"),
             class_="columns",
         ),
-        part("slow", "Slowest nodes and links", *_slow(report, spread)),
-        part("faults", "Faults and the network, asked and seen", drawn("faults"), *_asked(report)),
+        part("slow", "Slowest nodes and links", slowest(report, spread, NO_RECEIPT)),
+        part(
+            "faults",
+            "Faults and the network, asked and seen",
+            drawn("faults"),
+            network.asked_and_seen(report.faults, report.network, "Nothing was shaped in this run."),
+        ),
         part("series", "Series per node", drawn("series"), _findings(report)),
         part(
             "nodes",
@@ -113,21 +118,6 @@ def _others(runs: Sequence[DrawnRun]) -> Markup | None:
     if len(runs) < 2:
         return None
     return tag("p", f"Beside it: {', '.join(one.report.label or one.report.run for one in runs[1:])}.", class_="hint")
-
-
-def _slow(report: Report, spread: Propagation | None) -> list[Content]:
-    if spread is None or not spread.slowest:
-        return [tag("p", "No receipt came: nothing was slow, and nothing was fast.", class_="empty")]
-    return [slow_nodes(report, spread), slow_links(report, spread)]
-
-
-def _asked(report: Report) -> list[Content]:
-    return [
-        network.faults(report.faults) if report.faults else None,
-        network.rules(report.network)
-        if report.network
-        else tag("p", "Nothing was shaped in this run.", class_="empty"),
-    ]
 
 
 def _notes(report: Report) -> Markup | None:

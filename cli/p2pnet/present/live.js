@@ -1,7 +1,9 @@
 // Feeds the rich page from the server's events, and sends what its buttons ask for. Everything that comes may come again.
 (() => {
   "use strict";
-  const ARTIFACTS_MAX = 200; // of one page: then it begins again, and has the newest
+  const ARTIFACTS_MAX = 200; // of one page: then it lets go of the oldest
+  const LET_GO = 50; // at a time
+  const GONE_MAX = 2000; // ids of artifacts that were let go, so that late receipts do not begin them again
   const RETRY_MS = 3000;
   const DRAW_MS = 150;
   const live = JSON.parse(document.getElementById("live-data").textContent);
@@ -10,7 +12,11 @@
   const lines = document.getElementById("live-lines");
   const answer = document.getElementById("live-answer");
   const numbers = new Map();
+  const gone = new Set();
+  const shownTables = new Map();
   let waiting = [];
+  let early = {};
+  let down = {};
   let shown = "";
 
   const page = () => globalThis.p2pnetPage;
@@ -24,11 +30,24 @@
 
   function take(told) {
     const { model } = page();
+    if (gone.has(told.id)) return;
     if (!numbers.has(told.id)) {
-      if (numbers.size >= ARTIFACTS_MAX) return location.reload();
+      if (numbers.size >= ARTIFACTS_MAX) letGo();
       numbers.set(told.id, model.announce({ id: told.id, publisher: told.publisher, at_us: told.at_us, size: told.size }));
     }
     if (told.node.length) model.append({ artifact: numbers.get(told.id), node: told.node, after_us: told.after_us, hop: told.hop, from: told.from });
+  }
+
+  function letGo() {
+    for (const [id, number] of [...numbers]) {
+      if (number >= LET_GO) numbers.set(id, number - LET_GO);
+      else {
+        numbers.delete(id);
+        gone.add(id);
+      }
+    }
+    for (const id of gone) if (gone.size > GONE_MAX) gone.delete(id);
+    page().model.forget(LET_GO);
   }
 
   /** Whoever looks at the newest artifact goes on to the next; one that was chosen stays. */
@@ -39,14 +58,35 @@
       const newest = !network.drawing || network.artifact === model.journeys.length - 1;
       list.forEach(take);
       if (newest && network.drawing && network.artifact !== model.journeys.length - 1) {
-        network.show(model.journeys.length - 1);
+        network.show(model.journeys.length - 1, { stay: true });
       }
     }
     document.documentElement.dataset.artifacts = numbers.size;
   }
 
+  /** What is told whole: charts are drawn again, tables are put in where they have changed. */
+  function parts(told) {
+    const { tables = {}, ...charts } = told;
+    if (page()) page().model.update(charts);
+    else Object.assign(early, charts);
+    for (const [key, html] of Object.entries(tables)) put(document.querySelector(`[data-table="${key}"]`), html);
+  }
+
+  /** HTML that the server escaped; the policy of the page runs no script in it. Focus stays where it was. */
+  function put(place, html) {
+    if (shownTables.get(place) === html) return;
+    shownTables.set(place, html);
+    const at = [...place.querySelectorAll("[tabindex]")].indexOf(document.activeElement);
+    const sides = [...place.querySelectorAll(".scroll")].map((one) => one.scrollLeft);
+    place.replaceChildren(...new DOMParser().parseFromString(html, "text/html").body.childNodes);
+    place.querySelectorAll(".scroll").forEach((one, index) => (one.scrollLeft = sides[index] ?? 0));
+    if (at >= 0) [...place.querySelectorAll("[tabindex]")][at]?.focus();
+  }
+
   function status(now) {
-    const { nodes, links } = now;
+    const { nodes, links, states } = now;
+    if (page()) page().model.tellStates(states);
+    else down = states;
     say("live", "pass", `${nodes.connected} of ${nodes.desired} nodes connected, ${links.up} of ${links.expected} links up.`);
     lines.replaceChildren(...now.lines.map((text) => Object.assign(document.createElement("li"), { textContent: text })));
     const select = document.querySelector("form[data-verb=heal] select");
@@ -106,6 +146,7 @@
     const on = (name, take) => source.addEventListener(name, (event) => take(JSON.parse(event.data)));
     on("generation", (generation) => generation === live.generation || location.reload());
     on("receipts", receipts);
+    on("parts", parts);
     on("status", status);
     on("lost", (why) => say("lost", "fail", `The lab does not answer: ${why}. This page goes on when it is back.`));
     source.addEventListener("error", () => {
@@ -133,6 +174,9 @@
     if (!page()) return;
     ready.disconnect();
     for (const key of ["latency", "hops", "reach"]) calm(page().drawn[key]);
+    const { model } = page();
+    model.update(early);
+    model.tellStates(down);
     const list = waiting;
     waiting = [];
     receipts(list);

@@ -18,6 +18,11 @@ _PARTS = (
     ("latency", "Latency"),
     ("hops", "Hops"),
     ("reach", "Reach"),
+    ("traffic", "Links"),
+    ("duplicates", "Duplicates"),
+    ("slow", "Slowest"),
+    ("faults", "Faults"),
+    ("series", "Series"),
 )
 FIELD_CHARS_MAX = 200
 
@@ -99,12 +104,27 @@ def _content(subnet: LiveSubnet) -> list[Content]:
             part("hops", "Latency per hop", drawn("hops")),
             class_="columns",
         ),
-        part("reach", "Reach over time", drawn("reach")),
+        tag(
+            "div",
+            part("reach", "Reach over time", drawn("reach")),
+            part("traffic", "Bytes per link", drawn("traffic")),
+            class_="columns",
+        ),
+        part("duplicates", "Duplicates", drawn("duplicates")),
+        part("slow", "Slowest nodes and links", _table("slow")),
+        part("faults", "Faults and the network, asked and seen", drawn("faults"), _table("faults")),
+        part("series", "Series per node", drawn("series"), _table("findings")),
         tag(
             "footer",
-            "Served on this machine alone. Not every artifact of a large run is shown; p2pnet report has all.",
+            "Served on this machine alone. Latencies, hops and waits are of the artifacts that were followed, bytes and "
+            "duplicates of all since this page was served; p2pnet report has all of a run.",
         ),
     ]
+
+
+def _table(key: str) -> Markup:
+    """Where the page puts a table that it is told."""
+    return tag("div", data_table=key, class_="told")
 
 
 def _forms(subnet: LiveSubnet) -> list[Content]:

@@ -6,7 +6,7 @@ from p2pnet.measure import network_wording as wording
 from p2pnet.measure.wording import MISSING
 from p2pnet.model.report import FaultStatus, Finding, NetworkRow
 from p2pnet.model.text import some
-from p2pnet.present.markup import Markup, tag
+from p2pnet.present.markup import Markup, join, tag
 from p2pnet.present.tables import badge, headings, scrolled
 
 ROWS_MAX = 150  # 64 rules and as many worst links
@@ -14,6 +14,12 @@ NODES_NAMED = 6
 FINDINGS_MAX = 50
 _TONES = {"as asked": "pass", "not as asked": "fail", "not measured": "invalid", "modelled": "pass"}
 _STATES = {"waiting": "its time had not come", "active": "in force", "ended": "over", "failed": "not in force"}
+
+
+def asked_and_seen(listed: Sequence[FaultStatus], rows: Sequence[NetworkRow], nothing: str) -> Markup:
+    """The tables of faults and of rules; where nothing is shaped, that sentence."""
+    shaped = rules(rows) if rows else tag("p", nothing, class_="empty")
+    return join([faults(listed) if listed else None, shaped])
 
 
 def rules(rows: Sequence[NetworkRow]) -> Markup:

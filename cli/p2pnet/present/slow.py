@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from statistics import median
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-from p2pnet.measure.propagation import LinkUse, Propagation, SlowestReceipt
+from p2pnet.measure.propagation import LinkUse, SlowestReceipt, SpreadSums
 from p2pnet.measure.wording import MISSING, milliseconds
-from p2pnet.model.report import Finding, Report
+from p2pnet.model.report import Finding, NodeReceipts
 from p2pnet.model.units import format_size
-from p2pnet.present.markup import Markup, tag
+from p2pnet.present.markup import Markup, join, tag
 from p2pnet.present.tables import headings, scrolled
 from p2pnet.present.words import outliers
 
@@ -16,6 +16,22 @@ ROWS_MAX = 12
 MOST = 0.6  # of a latency: who has so much of it is the reason
 ALIKE = 0.6  # of the longest wait: if its other links wait so long too, it is the node
 LINKS_MIN = 3  # from which on other links tell something
+
+
+class Telling(Protocol):
+    """What tells why something was slow: a report, or what is known of a run that goes on."""
+
+    @property
+    def findings(self) -> Sequence[Finding]:
+        """What stands out in the time series, the gravest first."""
+
+    @property
+    def per_node(self) -> Sequence[NodeReceipts]:
+        """What each node got."""
+
+    @property
+    def clock_bound_ms(self) -> float:
+        """The bound on the error between the nodes' clocks."""
 
 
 class SlowLink(NamedTuple):
@@ -26,7 +42,14 @@ class SlowLink(NamedTuple):
     use: LinkUse
 
 
-def slow_nodes(report: Report, propagation: Propagation) -> Markup | None:
+def slowest(report: Telling, propagation: SpreadSums | None, nothing: str) -> Markup:
+    """The tables of the slowest nodes and links; before any receipt, that sentence."""
+    if propagation is None or not propagation.slowest:
+        return tag("p", nothing, class_="empty")
+    return join([slow_nodes(report, propagation), slow_links(report, propagation)])
+
+
+def slow_nodes(report: Telling, propagation: SpreadSums) -> Markup | None:
     """The nodes whose slowest receipt took longest; None without receipts."""
     slowest = sorted(propagation.slowest.items(), key=lambda item: (-item[1].latency_ms, item[0]))[:ROWS_MAX]
     if not slowest:
@@ -76,7 +99,7 @@ def why_node(
     return "; ".join(said)
 
 
-def slow_links(report: Report, propagation: Propagation) -> Markup | None:
+def slow_links(report: Telling, propagation: SpreadSums) -> Markup | None:
     """The links with the longest waits between the sender's receipt and the receiver's; None where no wait is known."""
     links = longest_waits(report, propagation)[:ROWS_MAX]
     if not links:
@@ -99,7 +122,7 @@ def slow_links(report: Report, propagation: Propagation) -> Markup | None:
     return scrolled("By the longest wait from the sender's own receipt to the receiver's.", head, rows, "Slowest links")
 
 
-def longest_waits(report: Report, propagation: Propagation) -> list[tuple[SlowLink, str]]:
+def longest_waits(report: Telling, propagation: SpreadSums) -> list[tuple[SlowLink, str]]:
     """The ways whose waits are known, the longest wait first, each with its reason."""
     names, found, medians = propagation.nodes, _by_node(report.findings), _medians(propagation)
     known = [
@@ -135,7 +158,7 @@ def why_link(
     return "; ".join(said)
 
 
-def _medians(propagation: Propagation) -> dict[tuple[str, str], tuple[float, int]]:
+def _medians(propagation: SpreadSums) -> dict[tuple[str, str], tuple[float, int]]:
     """The median of the longest waits of all ways from and to each node, and how many ways there are."""
     waits: dict[tuple[str, str], list[float]] = {}
     for (source, to), use in propagation.links.items():

@@ -13,13 +13,15 @@ import msgspec
 
 from p2pnet.measure import network_wording as wording
 from p2pnet.measure import parse
-from p2pnet.measure.propagation import DrawnJourney, LinkUse, Propagation
+from p2pnet.measure.propagation import DrawnJourney, LinkUse, Propagation, ReachCurve, SpreadSums
 from p2pnet.measure.sampled import KINDS, SampledNodes
+from p2pnet.model.behaviours import AdversaryGroup
 from p2pnet.model.errors import SpecError
 from p2pnet.model.ids import member_order
 from p2pnet.model.jobs import RunFile
-from p2pnet.model.report import FaultStatus, Report
+from p2pnet.model.report import FaultStatus, NetworkRow, Report
 from p2pnet.present.layouts import Edge, by_links, on_earth, places_of
+from p2pnet.present.slow import Telling
 from p2pnet.present.words import clean, outliers, worst_first
 
 SCHEMA = "p2pnet.io/view/v1"
@@ -65,44 +67,15 @@ def view_of(runs: Sequence[DrawnRun], around: Surroundings) -> Json:
     }  # fmt: skip
     if spread is None or not spread.nodes:
         return document
-    names = [clean(name) for name in spread.nodes]
-    edges = _edges(spread, around)
-    document["nodes"] = {"name": names, **_groups(spread.nodes), "adversaries": _adversaries(report, spread.nodes)}
-    document["layouts"] = _layouts(spread.nodes, edges, around, report.seed)
-    drawn = edges[:: max(1, -(-len(edges) // LINKS_DRAWN_MAX))]
-    document["links"] = {
-        "pairs": [end for edge in drawn for end in edge], "total": _link_count(spread, edges, around),
-        "known": bool(around.links or around.full),
-    }  # fmt: skip
+    document |= network_of(spread, around, report.seed, report.adversaries)
     document |= _journeys(first, spread)
     document["hops"] = _hops(spread)
-    document["reach"] = _reach(spread)
-    document["traffic"] = _traffic(spread, around.series)
-    document["duplicates"] = _duplicates(spread)
-    document["faults"] = _faults(first, spread)
-    document["series"] = _series(report, around.series, spread.nodes)
+    document["reach"] = reach_of(spread.reach())
+    document["traffic"] = traffic_of(spread, around.series)
+    document["duplicates"] = duplicates_of(spread)
+    document["faults"] = faults_of(report.faults, report.network, _start(first, spread))
+    document["series"] = series_of(report, around.series, spread.nodes)
     return document
-
-
-def live_view(subnet: str, target: str, nodes: Sequence[str], around: Surroundings, seed: int = 0) -> Json:
-    """The document about a subnet whose receipts are yet to come; a page appends them."""
-    edges = _edges(Propagation(nodes), around)
-    pairs = edges[:: max(1, -(-len(edges) // LINKS_DRAWN_MAX))]
-    curve: Json = {
-        "run": "", "label": "all that is shown", "subnet": clean(subnet), "points_ms": [], "reach": None, "expected": 0,
-        **dict.fromkeys(("p50", "p95", "p99", "max")),
-    }  # fmt: skip
-    return {
-        "schema": SCHEMA, "run": "", "subnet": clean(subnet), "target": target, "seed": seed,
-        "latency": {"curves": [curve], "limits": []},
-        "nodes": {"name": [clean(node) for node in nodes], **_groups(nodes), "adversaries": []},
-        "layouts": _layouts(nodes, edges, around, seed),
-        "links": {
-            "pairs": [end for edge in pairs for end in edge], "known": bool(around.links or around.full),
-            "total": _link_count(Propagation(nodes), edges, around),
-        },
-        "artifacts": {"id": [], "name": [], "publisher": [], "size": [], "at_us": [], "total": 0}, "events": [],
-    }  # fmt: skip
 
 
 def encoded(document: Json) -> str:
@@ -150,12 +123,28 @@ def _groups(nodes: Sequence[str]) -> Json:
     return {"groups": [clean(group) for group in groups], "group": [numbers[member_order(node)[0]] for node in nodes]}
 
 
-def _adversaries(report: Report, nodes: Sequence[str]) -> list[int]:
-    dishonest = {node for group in report.adversaries for node in group.nodes}
-    return [number for number, node in enumerate(nodes) if node in dishonest]
+def network_of(
+    spread: SpreadSums, around: Surroundings, seed: int, adversaries: Sequence[AdversaryGroup]
+) -> dict[str, Json]:
+    """`nodes`, `layouts` and `links` of the document: who there is, where to draw them, and who is linked with whom."""
+    edges = _edges(spread, around)
+    drawn = edges[:: max(1, -(-len(edges) // LINKS_DRAWN_MAX))]
+    behaviours = {node: group.behaviour for group in adversaries for node in group.nodes}
+    dishonest = [number for number, node in enumerate(spread.nodes) if node in behaviours]
+    return {
+        "nodes": {
+            "name": [clean(name) for name in spread.nodes], **_groups(spread.nodes), "adversaries": dishonest,
+            "behaviours": [behaviours[spread.nodes[number]] for number in dishonest],
+        },
+        "layouts": _layouts(spread.nodes, edges, around, seed),
+        "links": {
+            "pairs": [end for edge in drawn for end in edge], "total": _link_count(spread, edges, around),
+            "known": bool(around.links or around.full),
+        },
+    }  # fmt: skip
 
 
-def _edges(spread: Propagation, around: Surroundings) -> list[Edge]:
+def _edges(spread: SpreadSums, around: Surroundings) -> list[Edge]:
     """The links of the document between nodes of the run; where they are not known, those that carried something."""
     numbers = {node: number for number, node in enumerate(spread.nodes)}
     if around.full:
@@ -166,7 +155,7 @@ def _edges(spread: Propagation, around: Surroundings) -> list[Edge]:
     return sorted(carried)
 
 
-def _link_count(spread: Propagation, edges: Sequence[Edge], around: Surroundings) -> int:
+def _link_count(spread: SpreadSums, edges: Sequence[Edge], around: Surroundings) -> int:
     return len(spread.nodes) * (len(spread.nodes) - 1) // 2 if around.full else len(edges)
 
 
@@ -222,12 +211,12 @@ def _hops(spread: Propagation) -> list[Json]:
     ]  # fmt: skip
 
 
-def _reach(spread: Propagation) -> Json | None:
-    curve = spread.reach()
+def reach_of(curve: ReachCurve | None) -> Json | None:
+    """Receipts due and received over time; None where nothing was published on record."""
     return None if curve is None else {"span_s": curve.span_s, "due": curve.due, "received": curve.received}
 
 
-def _traffic(spread: Propagation, series: SampledNodes | None) -> Json:
+def traffic_of(spread: SpreadSums, series: SampledNodes | None) -> Json:
     """Sums by pairs of blocks: a node each where there are few, else groups, else ranges of nodes."""
     labels, block, kind = blocks(spread.nodes)
     sums: dict[tuple[int, int], LinkUse] = {}
@@ -268,7 +257,8 @@ def blocks(nodes: Sequence[str]) -> tuple[list[str], list[int], str]:
     return labels, [number // size for number in range(len(nodes))], "range"
 
 
-def _duplicates(spread: Propagation) -> Json:
+def duplicates_of(spread: SpreadSums) -> Json:
+    """The nodes that got most payloads though they held them."""
     most = sorted((n for n, count in enumerate(spread.duplicates) if count), key=lambda n: (-spread.duplicates[n], n))
     shown = most[:DUPLICATE_NODES_MAX]
     return {
@@ -277,16 +267,20 @@ def _duplicates(spread: Propagation) -> Json:
     }  # fmt: skip
 
 
-def _faults(one: DrawnRun, spread: Propagation) -> list[Json]:
-    """Faults on the axis of time, in seconds since the first publication, with what was asked and seen where it was probed."""
+def _start(one: DrawnRun, spread: Propagation) -> float:
+    """The begin of the axis of time: the first publication, in Unix seconds."""
     offset = one.run.unix_offset_s if one.run is not None else None
-    start = (spread.first_ns or 0) / 1e9 + offset if offset is not None else one.report.started_at
+    return (spread.first_ns or 0) / 1e9 + offset if offset is not None else one.report.started_at
+
+
+def faults_of(faults: Sequence[FaultStatus], network: Sequence[NetworkRow], start: float) -> list[Json]:
+    """Faults on the axis of time, in seconds since `start`, with what was asked and seen where it was probed."""
     return [
         {
             "name": clean(fault.name), "what": clean(fault.what), "state": fault.state, "nodes": len(fault.nodes),
-            "from_s": _since(fault.since, start), "to_s": _since(_end(fault), start), **_probed(one.report, fault),
+            "from_s": _since(fault.since, start), "to_s": _since(_end(fault), start), **_probed(network, fault),
         }
-        for fault in one.report.faults[:FAULTS_MAX]
+        for fault in faults[:FAULTS_MAX]
     ]  # fmt: skip
 
 
@@ -295,8 +289,8 @@ def _end(fault: FaultStatus) -> str | None:
     return fault.since if fault.until is None and fault.state == "ended" else fault.until
 
 
-def _probed(report: Report, fault: FaultStatus) -> Json:
-    rows = [row for row in wording.rules_of(report.network) if f"fault {fault.name}" in row.rule.split(" + ")]
+def _probed(network: Sequence[NetworkRow], fault: FaultStatus) -> Json:
+    rows = [row for row in wording.rules_of(network) if f"fault {fault.name}" in row.rule.split(" + ")]
     if not rows:
         return {}
     return {
@@ -314,15 +308,18 @@ def _since(moment: str | None, start: float) -> float | None:
     return round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() - start, 3)
 
 
-def _series(report: Report, series: SampledNodes | None, nodes: Sequence[str]) -> Json | None:
+def series_of(
+    known: Telling, series: SampledNodes | None, nodes: Sequence[str], most: int = SERIES_NODES_MAX
+) -> Json | None:
     """Those that stand out first, then others in the run's order."""
     if series is None or not series.nodes:
         return None
-    known = set(series.nodes)
-    telling = [one.node for one in report.findings]
-    telling += [one.node for one in worst_first(report.per_node) if one.node in outliers(report.per_node)]
-    order = [node for node in dict.fromkeys([*telling, *nodes]) if node in known]
-    shown = order[:SERIES_NODES_MAX]
+    sampled = set(series.nodes)
+    marked = outliers(known.per_node)
+    telling = [one.node for one in known.findings]
+    telling += [one.node for one in worst_first(known.per_node) if one.node in marked]
+    order = [node for node in dict.fromkeys([*telling, *nodes]) if node in sampled]
+    shown = order[:most]
     return {
         "nodes": [clean(node) for node in shown], "total": len(order), "times_s": series.times_s(), "part_s": series.part_s,
         "kinds": [

@@ -37,8 +37,8 @@ function spread(values) {
   return [0, 1, 2, 3, 4].map((quarter) => ordered[Math.max(0, Math.ceil((quarter * ordered.length) / 4) - 1)]);
 }
 
-/** Receipts due and received by the end of each of BINS parts of the time since the first publication. */
-export function reach(journeys, nodes) {
+/** Receipts due (`expected(journey)` of each) and received by the end of each of BINS parts of the time since the first publication. */
+export function reach(journeys, expected) {
   const known = journeys.filter((journey) => journey.publishedUs !== null);
   if (!known.length) return null;
   const times = known.flatMap((journey) => journey.order.map((node) => journey.publishedUs + journey.arrival[node]));
@@ -46,7 +46,7 @@ export function reach(journeys, nodes) {
   const due = new Array(BINS).fill(0);
   const received = new Array(BINS).fill(0);
   const bin = (at) => Math.max(0, Math.min(BINS - 1, Math.ceil((at * BINS) / span) - 1));
-  for (const journey of known) due[bin(journey.publishedUs)] += nodes - 1;
+  for (const journey of known) due[bin(journey.publishedUs)] += expected(journey);
   for (const at of times) received[bin(at)] += 1;
   return { span_s: span / 1e6, due: summed(due), received: summed(received) };
 }

@@ -18,7 +18,7 @@ class Chart {
   }
 
   draw() {
-    const width = this.canvas.clientWidth;
+    const width = this.canvas.clientWidth || this.place.clientWidth;
     const option = this.make(width);
     this.controls.hidden = !option;
     if (!option) {
@@ -26,7 +26,7 @@ class Chart {
       this.drawn = null;
       this.canvas.hidden = true;
       this.said.className = "empty";
-      this.said.textContent = this.empty;
+      this.said.textContent = typeof this.empty === "function" ? this.empty() : this.empty;
       return;
     }
     this.canvas.hidden = false;
@@ -35,7 +35,7 @@ class Chart {
     this.said.hidden = !this.said.textContent;
     this.canvas.style.height = `${option.height ?? this.height(width)}px`;
     this.drawn ??= echarts.init(this.canvas, null, { renderer: this.renderer });
-    this.drawn.resize();
+    if (this.drawn.getWidth() !== this.canvas.clientWidth || this.drawn.getHeight() !== this.canvas.clientHeight) this.drawn.resize();
     this.drawn.setOption(option, { notMerge: true });
     this.width = width;
   }
@@ -75,57 +75,76 @@ export const CHARTS = {
   reach(place, model, theme) {
     return new Chart(place, {
       make: () => options.reach(model.reach(), model.snapshot.faults ?? [], theme.colours), height: WIDE,
-      empty: model.reach() ? "No time passed between the first publication and the last receipt." : "Nothing was published on record.", caption: "The gap between the lines is what was on its way.",
+      empty: () => (model.reach() ? "No time passed between the first publication and the last receipt." : model.snapshot.live ? "Nothing was published yet." : "Nothing was published on record."), caption: "The gap between the lines is what was on its way.",
     });
   },
 
   traffic(place, model, theme) {
-    const found = model.snapshot.traffic;
-    const state = { kind: found?.wire ? "wire" : "payload" };
-    const kinds = Object.entries(options.TRAFFIC).filter(([key]) => found?.[key]).map(([key, [title]]) => [key, title]);
-    const { box } = choice("traffic", "What to show", kinds, state.kind, (kind) => ((state.kind = kind), chart.draw()));
+    const found = () => model.snapshot.traffic;
+    const state = { kind: "" };
+    const kinds = choice("traffic", "What to show", [], "", (kind) => ((state.kind = kind), chart.draw()));
     const blocks = { node: "", group: " Rows and columns are groups.", range: " Rows and columns are ranges of nodes, in the run's order." };
+    /** Bytes on the wire are offered once nodes were sampled, and shown first unless something was chosen. */
+    const offer = () => {
+      for (const [key, [title]] of Object.entries(options.TRAFFIC)) if (found()?.[key] && !kinds.inputs.has(key)) kinds.add([key, title]);
+      const kind = state.kind || (found()?.wire ? "wire" : "payload");
+      for (const [key, input] of kinds.inputs) input.checked = key === kind;
+      return kind;
+    };
     const chart = new Chart(place, {
-      make: (width) => options.traffic(found, theme.colours, { ...state, width }), renderer: "canvas",
-      height: (width) => Math.round(Math.min(560, Math.max(300, width * 0.8))), controls: [box],
-      empty: "Nothing passed any link.",
-      caption: () => (state.kind === "wire" ? "UDP payload as the nodes counted it, from row to column."
-        : "From row to column, counted at the node that completed an artifact for another.") + blocks[found.block],
+      make: (width) => options.traffic(found(), theme.colours, { kind: offer(), width }), renderer: "canvas",
+      height: (width) => Math.round(Math.min(560, Math.max(300, width * 0.8))), controls: [kinds.box],
+      empty: model.snapshot.live ? "Nothing passed any link yet." : "Nothing passed any link.",
+      caption: () => (offer() === "wire" ? "UDP payload as the nodes counted it, from row to column."
+        : "From row to column, counted at the node that completed an artifact for another.") + blocks[found().block],
     });
     return chart;
   },
 
   duplicates(place, model, theme) {
-    const found = model.snapshot.duplicates;
+    const found = () => model.snapshot.duplicates;
     return new Chart(place, {
-      make: () => options.duplicates(found, model.nodes, theme.colours), height: () => 60 + 24 * (found?.node.length ?? 0),
-      empty: "None: every payload came to every node once.",
-      caption: () => `${plural(found.total, "whole payload")} came to ${plural(found.nodes_with, "node")} that held ${found.total === 1 ? "it" : "them"}`
-        + (found.nodes_with > found.node.length ? `; the ${found.node.length} with most are shown.` : "."),
+      make: () => options.duplicates(found(), model.nodes, theme.colours), height: () => 60 + 24 * (found()?.node.length ?? 0),
+      empty: model.snapshot.live ? "None yet." : "None: every payload came to every node once.",
+      caption: () => {
+        const { total, nodes_with: nodes, node } = found();
+        return `${plural(total, "whole payload")} came to ${plural(nodes, "node")} that held ${total === 1 ? "it" : "them"}`
+          + (nodes > node.length ? `; the ${node.length} with most are shown.` : ".");
+      },
     });
   },
 
   faults(place, model, theme) {
-    const found = model.snapshot.faults ?? [];
-    const lost = lostPerSecond(model.snapshot.series);
-    const below = `below them the receipts per second at the time${lost.length ? ", dashed the datagrams lost" : ""}`;
+    const found = () => model.snapshot.faults ?? [];
+    const lost = () => lostPerSecond(model.snapshot.series);
     return new Chart(place, {
-      make: () => options.faults(found, model.reach(), lost, theme.colours),
-      height: () => 200, empty: "No fault was ordered in this run.",
-      caption: `${found.length > 20 ? `20 of ${count(found.length)} faults; all are in the table` : "The faults as ordered"}; ${below}.`,
+      make: () => options.faults(found(), model.reach(), lost(), theme.colours),
+      height: () => 200, empty: model.snapshot.live ? "No fault was ordered yet." : "No fault was ordered in this run.",
+      caption: () => {
+        const below = `below them the receipts per second at the time${lost().length ? ", dashed the datagrams lost" : ""}`;
+        return `${found().length > options.FAULT_ROWS_MAX ? `${options.FAULT_ROWS_MAX} of ${count(found().length)} faults; all are in the table` : "The faults as ordered"}; ${below}.`;
+      },
     });
   },
 
   series(place, model, theme) {
-    const found = model.snapshot.series;
-    const state = { kind: 0, node: found?.nodes[0] ?? "" };
-    const kind = select("Quantity", (found?.kinds ?? []).map((one, index) => [index, one.title]), (value) => ((state.kind = Number(value)), chart.draw()));
-    const node = select("Node", (found?.nodes ?? []).map((name) => [name, name]), (value) => ((state.node = value), chart.draw()));
+    const found = () => model.snapshot.series;
+    const state = { kind: 0, node: "" };
+    const kind = select("Quantity", [], (value) => ((state.kind = Number(value)), chart.draw()));
+    const node = select("Node", [], (value) => ((state.node = value), chart.draw()));
+    const offer = () => {
+      kind.offer((found()?.kinds ?? []).map((one, index) => [index, one.title]));
+      node.offer((found()?.nodes ?? []).map((name) => [name, name]));
+      return { kind: state.kind, node: node.input.value };
+    };
     const chart = new Chart(place, {
-      make: () => options.series(found, model.snapshot.faults ?? [], theme.colours, state), height: WIDE, controls: [kind.box, node.box],
-      empty: "No node was sampled: samples are taken once a second, in runs of live nodes.",
-      caption: () => `${found.part_s > 1 ? `Each point stands for ${found.part_s} s. ` : ""}The chosen node stands out from ${
-        found.total > found.nodes.length ? `${found.nodes.length} of ${count(found.total)} nodes, those that stand out first` : "the others"}.`,
+      make: () => options.series(found(), model.snapshot.faults ?? [], theme.colours, offer()), height: WIDE, controls: [kind.box, node.box],
+      empty: model.snapshot.live ? "No node was sampled yet: samples are taken once a second, while a run goes on." : "No node was sampled: samples are taken once a second, in runs of live nodes.",
+      caption: () => {
+        const { part_s: part, total, nodes } = found();
+        return `${part > 1 ? `Each point stands for ${part} s. ` : ""}The chosen node stands out from ${
+          total > nodes.length ? `${nodes.length} of ${count(total)} nodes, those that stand out first` : "the others"}.`;
+      },
     });
     return chart;
   },

@@ -14,22 +14,34 @@ export function element(name, attributes = {}, ...content) {
 
 export function select(label, options, onchange) {
   const made = element("select", { onchange: () => onchange(made.value) });
-  for (const [value, text] of options) made.append(element("option", { value }, text));
-  return { box: element("label", { class: "field" }, element("span", {}, label), made), input: made };
+  let there = "";
+  /** Offer others; what was chosen stays chosen where it is still offered. */
+  const offer = (list) => {
+    const text = JSON.stringify(list);
+    if (text === there) return;
+    there = text;
+    const { value: chosen } = made;
+    made.replaceChildren(...list.map(([value, title]) => element("option", { value }, title)));
+    if (list.some(([value]) => String(value) === chosen)) made.value = chosen;
+  };
+  offer(options);
+  return { box: element("label", { class: "field" }, element("span", {}, label), made), input: made, offer };
 }
 
 /** One of several, as buttons beside each other: radio buttons, so that arrow keys move between them. */
 export function choice(name, label, options, chosen, onchange) {
   const box = element("fieldset", { class: "choice" }, element("legend", { class: "sr-only" }, label));
   const inputs = new Map();
-  for (const [value, text, why] of options) {
+  /** One more of them. */
+  const add = ([value, text, why]) => {
     const input = element("input", {
       type: "radio", name, value, checked: value === chosen, disabled: Boolean(why), onchange: () => onchange(value),
     });
     inputs.set(value, input);
     box.append(element("label", { title: why ?? null }, input, element("span", {}, text)));
-  }
-  return { box, inputs };
+  };
+  options.forEach(add);
+  return { box, inputs, add };
 }
 
 /** What a chart's tooltip shows: lines of text, the first one strong. */

@@ -8,6 +8,11 @@ export const FAINT_MAX = 6_000; // links of the topology; more of them would be 
 const LABEL_CHARS_MAX = 18; // of a name beside its node; under the pointer it is whole
 const FRESH = 0.03; // of the whole time: for so long a node stands out after its receipt
 const WORLD = { x: [-1500, 1800], y: [-560, 780] };
+const MARKS_MAX = 2_000; // nodes with a mark: more of them are most of a large network, and the list beside it tells
+const NAMED_MAX = 12; // nodes that are down, with their names
+/** Lines from one point to the next, in sizes of a node. */
+const CROSS = [[-1, -1], [1, 1], [-1, 1], [1, -1]];
+const DIAMOND = [[0, -1], [1, 0], [1, 0], [0, 1], [0, 1], [-1, 0], [-1, 0], [0, -1]];
 const FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, sans-serif';
 
 /** Whether this browser draws with WebGL. */
@@ -35,7 +40,10 @@ export class Drawing {
     this.sigma = new Sigma(this.graph, layer, this.#settings());
     this.sigma.on("clickNode", ({ node }) => picked(Number(node)));
     this.sigma.on("clickStage", () => picked(-1));
-    this.sigma.on("afterRender", () => this.backdrop.draw((at) => this.sigma.graphToViewport(at)));
+    this.sigma.on("afterRender", () => {
+      this.backdrop.draw((at) => this.sigma.graphToViewport(at));
+      this.#mark();
+    });
     this.fitLabels(layer.clientWidth);
     this.sigma.on("enterNode", () => (layer.style.cursor = "pointer"));
     this.sigma.on("leaveNode", () => (layer.style.cursor = ""));
@@ -86,8 +94,8 @@ export class Drawing {
     this.#trace();
   }
 
-  /** Put nodes at places: `{x, y}` by node. `kind`: what lies behind them. */
-  arrange(places, kind) {
+  /** Put nodes at places: `{x, y}` by node. `kind`: what lies behind them. `stay`: with the view as it is. */
+  arrange(places, kind, { stay = false } = {}) {
     this.backdrop.kind = kind;
     this.backdrop.spanUs = this.journey.spanUs;
     this.sigma.setCustomBBox(kind === "earth" ? extent(places, WORLD) : kind === "rings" ? { x: [-1.05, 1.05], y: [-1.05, 1.05] } : null);
@@ -96,7 +104,7 @@ export class Drawing {
       data.y = places.y[node];
       return data;
     }, { attributes: ["x", "y"] });
-    this.sigma.getCamera().setState({ x: 0.5, y: 0.5, ratio: 1, angle: 0 });
+    if (!stay) this.sigma.getCamera().setState({ x: 0.5, y: 0.5, ratio: 1, angle: 0 });
     this.paint();
   }
 
@@ -141,19 +149,45 @@ export class Drawing {
     if (!journey || !colours) return data;
     const { us, span } = this.#times;
     const at = journey.at(index);
-    const shown = { ...data, color: colours.waiting, zIndex: 1 };
+    const shown = { ...data, color: colours.waiting, zIndex: 1, marked: this.model.away.has(index) };
     if (index === journey.publisher) {
       Object.assign(shown, { color: colours.accent, size: data.size * 1.7, zIndex: 4, forceLabel: true });
     } else if (at <= us) {
       shown.color = ofHop(colours.ramp, journey.hop[index], this.most);
       shown.zIndex = 2;
       if (us < span && us - at < span * FRESH) Object.assign(shown, { color: colours.hot, size: data.size * 1.45, zIndex: 3 });
-    } else if (Number.isNaN(at) && us >= span) {
+    } else if (this.#missed(index, at) && us >= span) {
       Object.assign(shown, { color: colours.fail, zIndex: 3 });
     }
+    if (this.model.down.has(index) && this.model.down.size <= NAMED_MAX) shown.forceLabel = true;
     if (index === this.chosen) Object.assign(shown, { size: data.size * 1.8, highlighted: true, forceLabel: true, zIndex: 5 });
     else if (this.path.has(index)) Object.assign(shown, { size: data.size * 1.3, forceLabel: this.path.size < 12, zIndex: 4 });
     return shown;
+  }
+
+  /** Nothing more is to come: in a run that goes on a node may still get it, and of one that does not behave nothing is expected. */
+  #missed(index, at) {
+    return Number.isNaN(at) && !this.model.snapshot.live && !this.model.behaviour(index);
+  }
+
+  /** Over nodes that are down a cross, around those that do not behave a diamond: told by their shape, not by colour alone. */
+  #mark() {
+    if (!this.colours) return;
+    const pen = this.sigma.getCanvases().labels.getContext("2d");
+    const marks = [...this.model.away].map((node) => [node, DIAMOND]).concat([...this.model.down.keys()].map((node) => [node, CROSS]));
+    pen.lineCap = "round";
+    for (const [node, shape] of marks.slice(0, MARKS_MAX)) {
+      const data = this.sigma.getNodeDisplayData(node);
+      if (!data) continue;
+      const { x, y } = this.sigma.framedGraphToViewport(data);
+      const out = Math.max(5, this.sigma.scaleSize(data.size) * (shape === CROSS ? 1.1 : 1.9));
+      for (const [width, colour] of [[5, this.colours.card], [2.2, shape === CROSS ? this.colours.fail : this.colours.ink]]) {
+        pen.beginPath();
+        for (const [index, [right, down]] of shape.entries()) index % 2 ? pen.lineTo(x + right * out, y + down * out) : pen.moveTo(x + right * out, y + down * out);
+        Object.assign(pen, { lineWidth: width, strokeStyle: colour });
+        pen.stroke();
+      }
+    }
   }
 
   #edge(data) {
@@ -178,9 +212,10 @@ export class Drawing {
     pen.fillStyle = this.colours?.ink ?? "#000";
     const text = data.label.length > LABEL_CHARS_MAX && !data.bold ? `${data.label.slice(0, LABEL_CHARS_MAX - 1)}\u2026` : data.label;
     const wide = pen.measureText(text).width;
-    const beside = data.x + data.size + 4;
+    const room = data.size * (data.marked ? 2.1 : 1) + 4;
+    const beside = data.x + room;
     // At the right edge a name stands on the left of its node.
-    const x = beside + wide > pen.canvas.clientWidth - 4 ? data.x - data.size - 4 - wide : beside;
+    const x = beside + wide > pen.canvas.clientWidth - 4 ? data.x - room - wide : beside;
     pen.strokeText(text, x, data.y + settings.labelSize / 3);
     pen.fillText(text, x, data.y + settings.labelSize / 3);
   }

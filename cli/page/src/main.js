@@ -7,8 +7,18 @@ import { Theme } from "./theme.js";
 
 const pause = () => new Promise((resolve) => setTimeout(resolve, 0));
 
+const OF_RECEIPTS = ["latency", "hops", "reach"];
+
+/** The charts that show something else after what a model told. */
+function changedBy({ parts, states, forgotten }) {
+  if (states) return [];
+  if (!parts) return forgotten ? ["latency", "hops"] : OF_RECEIPTS;
+  const beside = parts.includes("faults") || parts.includes("reach") || parts.includes("series") ? ["reach", "faults", "series"] : [];
+  return Object.keys(CHARTS).filter((key) => parts.includes(key) || beside.includes(key));
+}
+
 /** Draw everything of a model into its places. */
-export async function mount(model, theme) {
+async function mount(model, theme) {
   const drawn = {};
   for (const place of document.querySelectorAll("[data-view]")) {
     const key = place.dataset.view;
@@ -18,7 +28,7 @@ export async function mount(model, theme) {
   }
   const charts = () => Object.entries(drawn).filter(([key]) => key !== "network").map(([, one]) => one);
   theme.listen(() => charts().forEach((one) => one.draw()));
-  model.listen(() => ["latency", "hops", "reach"].forEach((key) => drawn[key]?.draw()));
+  model.listen((told) => changedBy(told).forEach((key) => drawn[key]?.draw()));
   window.addEventListener("beforeprint", () => {
     theme.printing = true;
     drawn.network?.snapshot();

@@ -99,6 +99,10 @@ export class Model {
     if (snapshot.schema !== SCHEMA) throw new Error(`this page reads ${SCHEMA}, not ${snapshot.schema}`);
     this.snapshot = snapshot;
     this.nodes = snapshot.nodes?.name ?? [];
+    /** Nodes that do not behave: no receipt of theirs is expected. */
+    this.away = new Set(snapshot.nodes?.adversaries ?? []);
+    /** By node that takes part in nothing now, the state it is in. */
+    this.down = new Map();
     const { publisher = [], at_us: at = [] } = snapshot.artifacts ?? {};
     this.journeys = publisher.map((node, index) => new Journey(this.nodes.length, node, at[index] ?? null));
     for (const batch of snapshot.events ?? []) this.journeys[batch.artifact].append(batch);
@@ -111,6 +115,43 @@ export class Model {
     journey.append(batch);
     this.#appended = true;
     this.#tell(batch);
+  }
+
+  /** Receipts that are expected of an artifact: of all nodes that behave, but its publisher. */
+  expected(journey) {
+    const honest = this.nodes.length - this.away.size;
+    return honest - (journey.publisher >= 0 && !this.away.has(journey.publisher) ? 1 : 0);
+  }
+
+  /** What is shown before anything was published. */
+  get blank() {
+    return new Journey(this.nodes.length, -1, null);
+  }
+
+  /** What a node does wrong; empty where it is honest. */
+  behaviour(node) {
+    const { adversaries = [], behaviours = [] } = this.snapshot.nodes ?? {};
+    return this.away.has(node) ? (behaviours[adversaries.indexOf(node)] ?? "not honest") : "";
+  }
+
+  /** Take in parts of the snapshot anew, whole, by name. */
+  update(parts) {
+    Object.assign(this.snapshot, parts);
+    this.#tell({ artifact: -1, node: [], parts: Object.keys(parts) });
+  }
+
+  /** Take in which nodes are down: numbers of nodes by state. */
+  tellStates(states) {
+    this.down = new Map(Object.entries(states).flatMap(([state, nodes]) => nodes.map((node) => [node, state])));
+    this.#tell({ artifact: -1, node: [], states: true });
+  }
+
+  /** Let go of so many artifacts, the oldest ones: the numbers of the others become less by as much. */
+  forget(many) {
+    const { artifacts } = this.snapshot;
+    for (const key of ["id", "name", "publisher", "size", "at_us"]) artifacts[key].splice(0, many);
+    this.journeys.splice(0, many);
+    this.#tell({ artifact: -1, node: [], forgotten: many });
   }
 
   #tell(batch) {
@@ -142,7 +183,7 @@ export class Model {
     const { curves = [], limits = [] } = this.snapshot.latency ?? {};
     if (!this.#appended) return { curves, limits };
     const points = aggregates.curve(this.journeys);
-    const expected = this.journeys.length * Math.max(0, this.nodes.length - 1);
+    const expected = this.journeys.reduce((sum, journey) => sum + this.expected(journey), 0);
     const came = this.journeys.reduce((sum, journey) => sum + journey.order.length, 0);
     const own = { ...curves[0], points_ms: points, expected, reach: expected ? came / expected : null };
     return { curves: [own, ...curves.slice(1)], limits };
@@ -153,6 +194,7 @@ export class Model {
   }
 
   reach() {
-    return this.#appended ? aggregates.reach(this.journeys, this.nodes.length) : (this.snapshot.reach ?? null);
+    const { live = false, reach = null } = this.snapshot;
+    return this.#appended && !live ? aggregates.reach(this.journeys, (journey) => this.expected(journey)) : reach;
   }
 }

@@ -12,7 +12,7 @@ const KEYS = { ArrowLeft: [-0.1, 0], ArrowRight: [0.1, 0], ArrowUp: [0, 0.1], Ar
 
 export class Network {
   constructor(place, model, theme) {
-    Object.assign(this, { place, model, theme, layout: "tree", chosen: -1 });
+    Object.assign(this, { place, model, theme, layout: "tree", wanted: "tree", chosen: -1 });
     if (!canDraw()) {
       place.replaceChildren(element("p", { class: "empty" }, "This browser offers no WebGL: the network is not drawn. The tables tell who was slow, and why."));
       return;
@@ -24,19 +24,49 @@ export class Network {
 
   /** Draw as soon as there is something to follow. */
   #begin() {
-    const { nodes, journeys, snapshot: { artifacts } } = this.model;
-    if (!nodes.length || !journeys.length) {
+    const { nodes, journeys, snapshot: { artifacts, live = false } } = this.model;
+    if (!nodes.length || !(journeys.length || live)) {
       this.place.replaceChildren(element("p", { class: "empty" }, "No artifact was published: there is nothing to follow."));
       return;
     }
     this.#build(artifacts);
-    this.show(artifacts.first ?? 0);
+    this.show(journeys.length ? (artifacts.first ?? 0) : -1);
   }
 
   #appended(batch) {
+    if (batch.states) return this.drawing && this.#marked();
+    if (batch.forgotten) return this.drawing && this.#forget(batch.forgotten);
+    if (batch.artifact < 0) return;
     if (!this.drawing) return this.#begin();
+    if (this.artifact < 0) this.artifacts.replaceChildren();
     if (batch.artifact >= this.artifacts.length) this.artifacts.append(element("option", { value: batch.artifact }, this.#label(batch.artifact)));
-    if (batch.artifact === this.artifact) this.show(this.artifact);
+    if (this.artifact < 0) this.show(batch.artifact);
+    else if (batch.artifact === this.artifact) this.#grown();
+  }
+
+  /** The artifact that is shown has more receipts: the view stays as it is. */
+  #grown() {
+    this.drawing.show(this.journey);
+    this.arrange(this.layout, { stay: true });
+    this.scrubber.grown(this.model.expected(this.journey));
+    this.#legend();
+    this.#facts();
+    this.#tell();
+  }
+
+  #forget(many) {
+    this.artifacts.replaceChildren(...this.model.journeys.map((_, index) => element("option", { value: index }, this.#label(index))));
+    if (this.artifact >= many) {
+      this.artifact -= many;
+      this.artifacts.value = String(this.artifact);
+    } else this.show(this.model.journeys.length - 1);
+  }
+
+  /** Other nodes are down. */
+  #marked() {
+    this.drawing.at(this.scrubber.us);
+    this.#legend();
+    this.#facts();
   }
 
   #label(index) {
@@ -70,7 +100,7 @@ export class Network {
     const kinds = choice("layout", "Layout", [
       ["tree", "Hop tree"], ["rings", "Latency rings"], ["links", "By links"],
       ["earth", "Map", earth ? "" : "No place on earth is known of these nodes"],
-    ], this.layout, (kind) => this.arrange(kind));
+    ], this.layout, (kind) => ((this.wanted = kind), this.arrange(kind)));
     this.layouts = kinds.inputs;
     const names = element("datalist", { id: "node-names" }, ...this.model.nodes.slice(0, NAMES_MAX).map((value) => element("option", { value })));
     const find = element("input", {
@@ -131,22 +161,22 @@ export class Network {
     this.pick(exact >= 0 ? exact : -1);
   }
 
-  /** The number of the drawn artifact to show. */
-  show(artifact) {
+  /** The number of the drawn artifact to show; -1: there is none yet. */
+  show(artifact, { stay = false } = {}) {
+    const none = artifact < 0;
     this.artifact = artifact;
     this.artifacts.value = String(artifact);
-    this.journey = this.model.journeys[artifact];
+    this.artifacts.disabled = none;
+    if (none) this.artifacts.replaceChildren(element("option", { value: -1 }, "none yet"));
+    this.journey = none ? this.model.blank : this.model.journeys[artifact];
     this.drawing.show(this.journey);
-    this.arrange(this.layout);
-    this.scrubber.show(this.journey, this.#expected());
+    this.arrange(none ? "links" : this.wanted, { stay });
+    this.scrubber.box.hidden = none;
+    if (none) this.scrubber.journey = null;
+    else this.scrubber.show(this.journey, this.model.expected(this.journey));
     this.#legend();
     this.#facts();
     this.#tell();
-  }
-
-  #expected() {
-    const away = new Set(this.model.snapshot.nodes.adversaries);
-    return this.model.nodes.length - away.size - (this.journey.publisher >= 0 && !away.has(this.journey.publisher) ? 1 : 0);
   }
 
   #aspect() {
@@ -154,13 +184,13 @@ export class Network {
     return width && height ? Math.max(0.4, Math.min(2.4, (width - (width > 700 ? 120 : 80)) / height)) : 1;
   }
 
-  arrange(kind) {
+  arrange(kind, { stay = false } = {}) {
     this.layout = kind;
     this.layouts.get(kind).checked = true;
     const many = this.model.nodes.length;
     const known = this.model.snapshot.layouts;
     const places = kind === "tree" ? layouts.hopTree(this.journey, many, this.#aspect()) : kind === "rings" ? layouts.rings(this.journey, many) : known[kind];
-    this.drawing.arrange(places, kind);
+    this.drawing.arrange(places, kind, { stay });
     this.canvas.dataset.layout = kind;
   }
 
@@ -183,8 +213,12 @@ export class Network {
     if (node >= 0) {
       const { group, groups } = model.snapshot.nodes;
       facts.push(["Node", `${model.nodes[node]}${groups.length > 1 ? `, of ${groups[group[node]]}` : ""}`]);
+      if (model.down.has(node)) facts.push(["State", model.down.get(node)]);
+      if (model.behaviour(node)) facts.push(["Behaviour", `${model.behaviour(node)}: no receipt of it is expected`]);
       if (node === journey.publisher) facts.push(["Received", "it published the artifact"]);
-      else if (!journey.has(node)) facts.push(["Received", "never"]);
+      else if (!journey.has(node)) {
+        if (this.artifact >= 0 && !model.behaviour(node)) facts.push(["Received", model.snapshot.live ? "not yet" : "never"]);
+      }
       else {
         const parent = journey.parent(node);
         const from = journey.from[node] >= 0 ? model.nodes[journey.from[node]] : "unknown";
@@ -206,16 +240,22 @@ export class Network {
     const { most } = this.drawing;
     const shades = Array.from({ length: Math.min(most, colours.ramp.length) }, (_, index) => ofHop(colours.ramp, index + 1, Math.min(most, colours.ramp.length)));
     const hops = element("span", {}, "hop 1", ...shades.map((one) => element("i", { style: `background:${one}` })), `${most}`);
-    const missing = this.journey.order.length < this.#expected();
+    const { away, down, snapshot: { live } } = this.model;
+    const shaped = (sign, text) => element("span", {}, element("b", { "aria-hidden": "true" }, sign), text);
+    const beside = [...(down.size ? [shaped("\u2715", `${plural(down.size, "node")} not running`)] : []),
+      ...(away.size ? [shaped("\u25c7", `${plural(away.size, "node")} that ${away.size === 1 ? "does" : "do"} not behave`)] : [])];
+    if (this.artifact < 0) return this.legend.replaceChildren(...beside);
+    const missing = !live && this.journey.order.length < this.model.expected(this.journey);
     this.legend.replaceChildren(dot(colours.accent, "publisher"), this.drawing.most > 1 ? hops : dot(colours.ramp[1], "has it"),
-      dot(colours.hot, "carrying, just received"), dot(this.drawing.colours.waiting, "waits"), ...(missing ? [dot(colours.fail, "never got it")] : []));
+      dot(colours.hot, "carrying, just received"), dot(this.drawing.colours.waiting, "waits"), ...(missing ? [dot(colours.fail, "never got it")] : []), ...beside);
   }
 
   #tell() {
     const { artifacts, links } = this.model.snapshot;
     const said = [];
     const size = artifacts.size[this.artifact];
-    if (!this.journey.order.length) said.push("No receipt of this artifact is on record.");
+    if (this.artifact < 0) said.push("Nothing was published yet.");
+    else if (!this.journey.order.length) said.push("No receipt of this artifact is on record.");
     else if (size) said.push(`${bytes(size)} from ${this.model.nodes[this.journey.publisher] ?? "a node that is not on record"}.`);
     if (artifacts.id.length < artifacts.total) said.push(`${count(artifacts.id.length)} of ${plural(artifacts.total, "artifact")} can be chosen, the slowest among them; all figures are of all.`);
     const shown = links.pairs.length / 2;

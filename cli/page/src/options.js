@@ -260,10 +260,13 @@ export function duplicates(found, nodes, colours) {
   };
 }
 
+export const FAULT_ROWS_MAX = 20;
+
 /** The span of time that faults and the run need together, in seconds. */
 export function faultSpan(faults, reachFound) {
   const ends = faults.flatMap((one) => [one.from_s, one.to_s]).filter((one) => one !== null && one !== undefined);
-  const span = reachFound?.span_s ?? 0;
+  if (!reachFound) return [Math.min(0, ...ends), Math.max(0, ...ends) || 1];
+  const span = reachFound.span_s;
   // A fault may begin long before the run and last long after it: the axis is about the run.
   const low = Math.max(Math.min(0, ...ends), -Math.max(span, 1) * 0.25);
   const high = Math.min(Math.max(span, ...ends), Math.max(span, 1) * 1.5);
@@ -274,8 +277,8 @@ export function faults(found, reachFound, lost, colours) {
   if (!found.length) return null;
   const [low, high] = faultSpan(found, reachFound);
   const time = high - low >= 2 ? seconds : (value) => tick(value * 1000);
-  const rows = Math.min(found.length, 20);
-  const shown = found.slice(0, rows);
+  const shown = found.slice(-FAULT_ROWS_MAX); // the last ones: of a run that goes on those are looked at
+  const rows = shown.length;
   const below = reachFound ? 120 : 0;
   const rate = reachFound ? rates(reachFound) : [];
   const clamped = (at) => Math.min(high, Math.max(low, at));
@@ -298,7 +301,7 @@ export function faults(found, reachFound, lost, colours) {
       },
     },
     xAxis: [
-      x(0, below ? { axisLabel: { show: false } } : { name: "time since the first publication", axisLabel: { formatter: time } }),
+      x(0, below ? { axisLabel: { show: false } } : { name: "time since the start", axisLabel: { formatter: time } }),
       ...(below ? [x(1, { name: "time since the first publication", axisLabel: { formatter: time, showMaxLabel: false, showMinLabel: false } })] : []),
     ],
     yAxis: [

@@ -39,6 +39,15 @@ export class Scrubber {
     this.to(this.spanUs);
   }
 
+  /** The journey that is shown has grown: whoever looks at its end still does, and whoever chose a time stays there. */
+  grown(expected) {
+    const atEnd = this.#us >= this.spanUs;
+    this.expected = expected;
+    this.spanUs = Math.max(1, this.journey.spanUs);
+    this.#drawBars();
+    this.to(atEnd && !this.#timer ? this.spanUs : this.#us);
+  }
+
   get us() {
     return this.#us;
   }

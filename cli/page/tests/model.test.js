@@ -84,7 +84,43 @@ test("sums are by nearest rank and bounded", () => {
   const { journeys } = new Model(snapshot());
   assert.deepEqual(curve(journeys), [1, 3]);
   assert.deepEqual(hops(journeys)[1], { hop: 2, count: 1, since_ms: [3, 3, 3, 3, 3], wait_ms: [2, 2, 2, 2, 2] });
-  assert.equal(reach(journeys, 4).due[0], 3);
-  assert.equal(reach([], 4), null);
+  assert.equal(reach(journeys, () => 3).due[0], 3);
+  assert.equal(reach([], () => 3), null);
   assert.deepEqual(thinned([0, 1, 2, 3, 4, 5, 6, 7, 8, 9], 4), [0, 3, 6, 9]);
+});
+
+test("of nodes that do not behave no receipt is expected", () => {
+  const known = snapshot();
+  Object.assign(known.nodes, { adversaries: [3], behaviours: ["silent"] });
+  const model = new Model(known);
+  const byBad = model.announce({ id: "bb", publisher: 3, at_us: 10 });
+  assert.deepEqual(model.journeys.map((one) => model.expected(one)), [2, 3]);
+  assert.equal(model.latency().curves[0].expected, 5);
+  assert.equal(model.reach().due.at(-1), 5);
+  assert.deepEqual([model.behaviour(3), model.behaviour(0), byBad], ["silent", "", 1]);
+});
+
+test("parts are told anew, nodes go down and come back, and of a live run its own reach is shown", () => {
+  const model = new Model({ ...snapshot(), live: true });
+  const told = [];
+  model.listen(({ artifact, parts, states }) => told.push([artifact, parts, states]));
+  model.append({ artifact: 0, node: [3], after_us: [7000], hop: [2], from: [1] });
+  assert.equal(model.reach(), null);
+  const reach = { span_s: 1, due: [3], received: [2] };
+  model.update({ reach, traffic: { labels: [] } });
+  assert.equal(model.reach(), reach);
+  model.tellStates({ paused: [1], stopped: [2, 3] });
+  assert.deepEqual([...model.down], [[1, "paused"], [2, "stopped"], [3, "stopped"]]);
+  model.tellStates({});
+  assert.equal(model.down.size, 0);
+  assert.deepEqual(told.slice(1), [[-1, ["reach", "traffic"], undefined], [-1, undefined, true], [-1, undefined, true]]);
+});
+
+test("the oldest artifacts are let go, and the numbers of the others become less", () => {
+  const model = new Model(snapshot());
+  for (const id of ["bb", "cc"]) model.announce({ id, publisher: 1, at_us: 5 });
+  const told = [];
+  model.listen(({ forgotten }) => told.push(forgotten));
+  model.forget(2);
+  assert.deepEqual([told, model.snapshot.artifacts.id, model.journeys.map((one) => one.publisher)], [[2], ["cc"], [1]]);
 });

@@ -51,6 +51,7 @@ test("all receipts at once, at no time, still make a chart", () => {
 test("the axis of faults is about the run, however long they last", () => {
   assert.deepEqual(faultSpan([{ from_s: -900, to_s: 4000 }], { span_s: 10 }), [-2.5, 15]);
   assert.deepEqual(faultSpan([{ from_s: 1, to_s: null }], null), [0, 1]);
+  assert.deepEqual(faultSpan([{ from_s: 20, to_s: 50 }], null), [0, 50]); // nothing was published yet
 });
 
 test("colours are mixed, and hops spread over the ramp", () => {

@@ -13,6 +13,8 @@ RUN_OPEN = ("queued", "running")
 """States of runs that are not over."""
 RUN_ENDED = ("finished", "cancelled")
 """States of runs that are over."""
+SERVING_STATES = ("running", "ready", "connected")
+"""States of nodes that answer: in any other they take part in nothing."""
 
 
 class Reach(msgspec.Struct, frozen=True):

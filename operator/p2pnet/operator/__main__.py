@@ -131,6 +131,7 @@ async def _operate(cluster: Cluster, settings: OperatorSettings, metrics: Metric
     lab_watcher = LabWatcher(labs)
     subnets = Reconciler(
         cluster, labs, image=settings.node_image, pull_secrets=settings.pull_secrets, metrics=metrics, lab_watcher=lab_watcher,
+        machines=not settings.namespaces,  # Node objects are of no namespace
     )  # fmt: skip
     injections = InjectionReconciler(cluster, HttpRunLabs(), metrics=metrics)
     subnets.on_lab = injections.sweep

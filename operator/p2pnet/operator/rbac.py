@@ -11,6 +11,7 @@ from p2pnet.operator.kube.api import (
     EVENT,
     LEASE,
     MANAGER,
+    NODE,
     POD,
     POLICY,
     SECRET,
@@ -53,6 +54,9 @@ RIGHTS = (
 )
 """In every namespace with Subnets. Server-side apply of a new object needs create and patch."""
 
+CLUSTER_RIGHTS = (PolicyRule(NODE, ("get",), "whether the machine of a pod that is not ready is lost"),)
+"""In addition, for an operator of the whole cluster. One of some namespaces judges machines by its pods."""
+
 CERT_MANAGER_RIGHTS = (PolicyRule(CERTIFICATE, ("list", "create", "patch", "delete"), "nodes' leaves of an Issuer"),)
 """In addition, where Subnets may name an Issuer. Not checked at start: cert-manager need not be installed."""
 
@@ -64,7 +68,7 @@ def role(*, cluster_wide: bool, namespace: str = "") -> dict[str, Any]:
     """The ClusterRole, or the Role of one watched namespace."""
     metadata = {"name": MANAGER} if cluster_wide else {"name": MANAGER, "namespace": namespace}
     kind = "ClusterRole" if cluster_wide else "Role"
-    return _role(kind, metadata, (*RIGHTS, *CERT_MANAGER_RIGHTS))
+    return _role(kind, metadata, (*RIGHTS, *CERT_MANAGER_RIGHTS, *(CLUSTER_RIGHTS if cluster_wide else ())))
 
 
 def lease_role(namespace: str) -> dict[str, Any]:

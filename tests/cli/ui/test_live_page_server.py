@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import itertools
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
+from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
@@ -11,24 +13,40 @@ import msgspec
 import pytest
 
 from p2pnet.cli.outcome import CommandError
+from p2pnet.cli.ui.fault_history import KEPT_MAX, FaultHistory
 from p2pnet.cli.ui.feed import LINES_MAX, Feed, told_of
 from p2pnet.cli.ui.guard import Guard
 from p2pnet.cli.ui.orders import TEXT_MAX
 from p2pnet.cli.ui.receipts import LiveReceipts
+from p2pnet.cli.ui.sampling import LiveSamples
 from p2pnet.cli.ui.server import BODY_BYTES_MAX, serving
 from p2pnet.cli.ui.streams import CLIENTS_MAX, QUEUE_MAX, FullError, Streams
 from p2pnet.measure.propagation import ARTIFACTS_DRAWN_MAX
+from p2pnet.model.control import LinkSample, Sample
 from p2pnet.model.errors import TargetError
 from p2pnet.model.events import Collected, EventKind
 from p2pnet.model.jobs import Payload, RunRequest, RunState
+from p2pnet.model.registry import Membership
 from p2pnet.model.report import FaultStatus, Status
+from p2pnet.model.time_series import NodeSample
 
 A, B = "ab" * 32, "cd" * 32
 
 
+SEQ = itertools.count()
+
+
 def event(node: str, kind: EventKind, ms: int, *, artifact: str = A, peer: str = "", hop: int = 0) -> Collected:
     return Collected(
-        node=node, incarnation="i", seq=0, t_ns=ms * 10**6, kind=kind, artifact=artifact, peer=peer, hop=hop, bytes=9
+        node=node,
+        incarnation="i",
+        seq=next(SEQ),
+        t_ns=ms * 10**6,
+        kind=kind,
+        artifact=artifact,
+        peer=peer,
+        hop=hop,
+        bytes=9,
     )
 
 
@@ -40,6 +58,8 @@ class LiveLab:
         self.process = "lab-1"
         self.told: asyncio.Queue[Collected | None] = asyncio.Queue()
         self.dead = False
+        self.version = 1
+        self.files: dict[tuple[str, str], bytes] = {}
 
     def __getattr__(self, name: str) -> Any:
         if self.dead:
@@ -49,7 +69,15 @@ class LiveLab:
     async def lab(self) -> str:
         return self.process
 
-    async def events(self, cursor: int = 0) -> AsyncIterator[Collected]:
+    async def members(self) -> Membership:
+        told = await self.fake.members()
+        return msgspec.structs.replace(told, registry=msgspec.structs.replace(told.registry, version=self.version))
+
+    async def run_file_from(self, run_id: str, file: str, start: int) -> bytes:
+        return self.files.get((run_id, file), b"")[start:]
+
+    async def events(self, cursor: int = 0, kinds: Collection[EventKind] = ()) -> AsyncIterator[Collected]:
+        assert set(kinds) == {EventKind.PUBLISHED, EventKind.VALIDATED, EventKind.DUPLICATE}
         while (told := await self.told.get()) is not None:
             yield told
         raise TargetError("the lab is gone", where="here", hint="start it")
@@ -359,3 +387,153 @@ def test_what_is_said_of_a_status_is_bounded(make_status):
     assert len(told["lines"]) == LINES_MAX + 1
     assert "more: p2pnet status demo" in told["lines"][-1]
     assert len(told["faults"]) == 100
+
+
+async def test_a_tab_that_is_closed_leaves_no_error_behind(visitor, live, caplog):
+    await visitor.enter()
+    async with visitor.follow() as until:
+        await until("status")
+    live.told.put_nowait(event("node-0", EventKind.PUBLISHED, 100))
+    async with visitor.follow() as until:
+        while not await until("receipts"):
+            pass
+    for number in range(3):
+        live.told.put_nowait(event("node-0", EventKind.PUBLISHED, 100, artifact=f"{number:064x}"))
+    async with visitor.follow() as until:
+        while len(await until("receipts")) < 4:
+            pass
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+def test_of_nodes_that_do_not_behave_publications_are_followed_and_no_receipt_is_expected():
+    receipts = LiveReceipts(["a", "b", "bad"], {"bad"})
+    receipts.take(event("bad", EventKind.PUBLISHED, 100))
+    for node in ("a", "b", "bad"):
+        receipts.take(event(node, EventKind.VALIDATED, 120, peer="bad", hop=1))
+    receipts.take(event("bad", EventKind.DUPLICATE, 130))
+    assert [one["node"] for one in receipts.whole()] == [[0, 1]]
+    assert receipts.sums.reach.curve().due[-1] == 2
+    receipts.take(event("a", EventKind.PUBLISHED, 140, artifact=B))
+    assert receipts.sums.reach.curve().due[-1] == 3
+    assert receipts.sums.spread.duplicates == [0, 0, 0]
+
+
+def test_waits_are_summed_once_the_sender_is_known_and_bytes_of_every_artifact():
+    receipts = LiveReceipts(["a", "b", "c"])
+    receipts.take(event("c", EventKind.VALIDATED, 150, peer="b", hop=2))
+    receipts.take(event("a", EventKind.PUBLISHED, 100))
+    spread = receipts.sums.spread
+    assert spread.slowest == {}
+    receipts.take(event("b", EventKind.VALIDATED, 120, peer="a", hop=1))
+    assert (spread.slowest["c"].latency_ms, spread.slowest["c"].wait_ms) == (50, 30)
+    assert (spread.links[1, 2].receipts, spread.links[1, 2].bytes, spread.links[1, 2].wait_max_ms) == (1, 9, 30)
+    receipts.take(event("c", EventKind.DUPLICATE, 160, peer="a"))
+    assert spread.duplicates == [0, 0, 1]
+    assert receipts.sums.reach.curve().received[-1] == 2
+
+
+def test_a_receipt_whose_sender_never_tells_its_own_is_summed_when_its_artifact_is_let_go():
+    receipts = LiveReceipts(["a", "b", "c"])
+    receipts.take(event("a", EventKind.PUBLISHED, 100))
+    receipts.take(event("c", EventKind.VALIDATED, 150, peer="b", hop=2))
+    for number in range(ARTIFACTS_DRAWN_MAX):
+        receipts.take(event("a", EventKind.PUBLISHED, 70_000, artifact=f"{number:064x}"))
+    slowest = receipts.sums.spread.slowest["c"]
+    assert (slowest.latency_ms, slowest.sender_ms) == (50, None)
+
+
+def test_what_the_lab_tells_again_after_a_lost_connection_counts_once():
+    receipts = LiveReceipts(["a", "b"])
+    told = [
+        event("a", EventKind.PUBLISHED, 100),
+        event("b", EventKind.VALIDATED, 120, peer="a", hop=1),
+        event("b", EventKind.DUPLICATE, 130, peer="a"),
+    ]
+    for one in told * 2:
+        receipts.take(one)
+    assert (receipts.sums.spread.duplicates, receipts.sums.spread.received) == ([0, 1], [0, 1])
+
+
+def test_ways_beyond_their_bound_are_counted_together(monkeypatch):
+    monkeypatch.setattr("p2pnet.cli.ui.sums.WAYS_MAX", 2)
+    receipts = LiveReceipts([f"n-{number}" for number in range(5)])
+    for number in range(1, 5):
+        receipts.take(event(f"n-{number}", EventKind.VALIDATED, 120, peer="n-0", hop=1))
+    assert (len(receipts.sums.spread.links), receipts.sums.spread.ways_left_out) == (2, 2)
+
+
+async def test_samples_are_read_in_parts_as_the_file_grows_and_to_its_end():
+    def line(node: str, second: int) -> bytes:
+        sample = Sample(second * 10**9, 1.0, 0.0, 0.25, links=[LinkSample("b", 700, 90, 0, 0, 0, 12.0, 0)])
+        return msgspec.json.encode(NodeSample(node, second * 10**9, sample)) + b"\n"
+
+    class Files:
+        data = b""
+
+        async def run_file_from(self, run_id: str, file: str, start: int) -> bytes:
+            if file == "run.json":
+                return b'{"run": "r-1", "unix_offset_s": 1000.5}'
+            return self.data[start : start + 400]
+
+    files, samples = Files(), LiveSamples()
+    await samples.look(files, "r-1", None)
+    assert (samples.series, samples.unix_offset_s) == (None, None)
+    files.data = line("a", 1) + line("b", 1) + line("a", 2)[:30]
+    await samples.look(files, "r-1", 0)
+    assert samples.unix_offset_s == 1000.5
+    assert samples.series.nodes == ["a", "b"]
+    files.data = (
+        line("a", 1) + line("b", 1) + b"".join(line("a", second) for second in range(2, 9)) + b"of another version\n"
+    )
+    for _ in range(6):
+        await samples.look(files, "", 0)
+    assert samples.series.times_s() == list(range(1, 9))
+    assert samples.series.sent_bytes == {("a", "b"): 700 * 8, ("b", "b"): 700}
+
+
+def test_a_fault_that_a_status_tells_no_more_is_over_and_stays_on_the_axis_of_time():
+    history, now = FaultHistory(), datetime(2026, 11, 29, 12, 0, 5, tzinfo=UTC)
+    waiting = FaultStatus("loss-1", "loss 20%", "lease", "waiting")
+    active = msgspec.structs.replace(waiting, state="active", since="2026-11-29T12:00:00Z")
+    history.take([waiting])
+    history.take([active])
+    history.take([], now)
+    assert [(one.state, one.since, one.until) for one in history.listed()] == [
+        ("ended", "2026-11-29T12:00:00Z", "2026-11-29T12:00:05Z")
+    ]
+    history.take([msgspec.structs.replace(active, name=f"f-{number}") for number in range(2 * KEPT_MAX)])
+    assert len(history.listed()) == KEPT_MAX
+
+
+async def test_parts_are_told_when_they_change_and_nodes_that_are_down_by_their_state(visitor, live):
+    await visitor.enter()
+    down = msgspec.structs.replace(live.fake.statuses[0].members[1], state="paused")
+    members = [live.fake.statuses[0].members[0], down, *live.fake.statuses[0].members[2:]]
+    async with visitor.follow() as until:
+        first = await until("parts")
+        assert first["reach"] is None
+        assert "No receipt came yet" in first["tables"]["slow"]
+        live.told.put_nowait(event("node-0", EventKind.PUBLISHED, 100))
+        live.told.put_nowait(event("node-1", EventKind.VALIDATED, 120, peer="node-0", hop=1))
+        told: dict[str, Any] = {}
+        while not told.get("traffic", {}).get("payload"):
+            told = await until("parts")
+        assert told["traffic"]["payload"] == [[0, 1, 9]]
+        assert "duplicates" not in told
+        live.fake.statuses = [msgspec.structs.replace(live.fake.statuses[0], members=members)]
+        while (await until("status"))["states"] != {"paused": [1]}:
+            pass
+
+
+async def test_a_newer_list_of_the_same_nodes_does_not_begin_the_page_anew(visitor, live):
+    await visitor.enter()
+    async with visitor.follow() as until:
+        assert await until("generation") == 1
+        await until("status")
+        live.version = 2
+        live.fake.statuses = [msgspec.structs.replace(live.fake.statuses[0], registry_version=2, up_since=5.0)]
+        live.told.put_nowait(event("node-0", EventKind.PUBLISHED, 100))
+        while not await until("receipts"):
+            pass
+    async with visitor.follow() as until:
+        assert await until("generation") == 1

@@ -16,7 +16,7 @@ from p2pnet.cli.targets.target import Target
 from p2pnet.lab_client import LabClient, ProblemError
 from p2pnet.model.errors import P2pnetError, SpecError, TargetError
 from p2pnet.model.jobs import Payload, RunRequest, RunState
-from p2pnet.model.report import FaultStatus, Report, Status
+from p2pnet.model.report import SERVING_STATES, FaultStatus, Report, Status
 from p2pnet.model.text import some
 from p2pnet.scenario.stage import (
     Awaited,
@@ -43,7 +43,6 @@ ASKED_MAX = 16  # questions for artifacts at the same time
 NAMED_MAX = 5
 NOT_FOUND = 404  # of an artifact that a node does not hold
 FORCE_RENEW = "p2pnet.io/force-renew"  # of the operator: a new value renews all leaves
-SERVING = ("running", "ready", "connected")
 
 
 class LiveStage:
@@ -413,7 +412,7 @@ class LiveStage:
                 serving = {
                     member.name
                     for member in status.members
-                    if member.state in SERVING and member.restarts > before.get(member.name, -1)
+                    if member.state in SERVING_STATES and member.restarts > before.get(member.name, -1)
                 }
                 progress("links", status.links.up, status.links.expected)
                 # A share of nothing: what is looked at is whether the document was taken, and in a cluster the rollout.

@@ -94,8 +94,9 @@ class LivePageServer:
                 _answer(response)
                 await response.prepare(request)
                 await response.write(b"retry: 1000\n\n" + first)
-                async for text in listening:
-                    await response.write(text)
+                with contextlib.suppress(ConnectionError):  # the tab was closed
+                    async for text in listening:
+                        await response.write(text)
                 return response
         except FullError:
             return _refusal(503, "too many pages follow already")

@@ -13,7 +13,8 @@ from prometheus_client.registry import Collector
 from p2pnet.lab.http.common import HEARTBEAT_S, LAB, answer, body, flag, number, stream
 from p2pnet.lab.lab import Lab
 from p2pnet.model.control import MembersTaken
-from p2pnet.model.errors import TargetError
+from p2pnet.model.errors import SpecError, TargetError
+from p2pnet.model.events import EventKind
 from p2pnet.model.jobs import LogLine, NodeAction, Revision, Rotation
 from p2pnet.model.registry import Membership
 from p2pnet.model.report import LinkFigures, NetworkRow, Status
@@ -109,8 +110,12 @@ async def prometheus(request: web.Request) -> web.Response:
 
 @routes.get("/v1/events")
 async def events(request: web.Request) -> web.StreamResponse:
-    """Stream the subnet's events from `cursor` on, as they come."""
-    return await stream(request, _events(request.app[LAB], number(request, "cursor", 0)))
+    """Stream the subnet's events from `cursor` on, as they come; with `kinds` (joined by commas) those alone."""
+    try:
+        kinds = frozenset(map(EventKind, filter(None, request.query.get("kinds", "").split(","))))
+    except ValueError as error:
+        raise SpecError(f"kinds: {error}") from error
+    return await stream(request, _events(request.app[LAB], number(request, "cursor", 0), kinds or frozenset(EventKind)))
 
 
 @routes.get("/v1/logs")
@@ -165,11 +170,11 @@ def _event_text(kind: str, artifact: str, peer: str, hop: int, detail: str) -> s
     return " ".join(parts)
 
 
-async def _events(lab: Lab, cursor: int) -> AsyncIterator[list[msgspec.Struct]]:
+async def _events(lab: Lab, cursor: int, kinds: frozenset[EventKind]) -> AsyncIterator[list[msgspec.Struct]]:
     while True:
         some, cursor = lab.collector.since(cursor)
         if some or not await lab.collector.grown(cursor, min(1.0, HEARTBEAT_S)):
-            yield cast("list[msgspec.Struct]", some)
+            yield [event for event in some if event.kind in kinds]
 
 
 class _StatusMetrics(Collector):

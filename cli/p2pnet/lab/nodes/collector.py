@@ -6,6 +6,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Protocol
 
 from p2pnet.lab.nodes.node_client import NodeClient, NodeRefusedError, NodeSilentError, ask_for
@@ -164,8 +165,8 @@ class Collector:
     def since(self, cursor: int) -> tuple[list[Collected], int]:
         """Events of the log from `cursor` on that are still held, and the cursor to ask with next."""
         start = max(cursor, self._logged - len(self._log))
-        skip = start - (self._logged - len(self._log))
-        return [event for index, event in enumerate(self._log) if index >= skip], max(self._logged, cursor)
+        fresh = list(islice(reversed(self._log), self._logged - start)) if start < self._logged else []
+        return fresh[::-1], max(self._logged, cursor)
 
     def of_artifact(self, prefix: str) -> list[Collected]:
         """Events of the log about artifacts whose id (hex) begins with `prefix`, in time order."""

@@ -48,6 +48,7 @@ SECRET = ResourceKind("v1", "Secret", "secrets")
 CONFIG_MAP = ResourceKind("v1", "ConfigMap", "configmaps")
 SERVICE = ResourceKind("v1", "Service", "services")
 CLAIM = ResourceKind("v1", "PersistentVolumeClaim", "persistentvolumeclaims")
+NODE = ResourceKind("v1", "Node", "nodes")
 EVENT = ResourceKind("v1", "Event", "events")
 BUDGET = ResourceKind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
 POLICY = ResourceKind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
@@ -124,8 +125,13 @@ class Cluster(Protocol):
         """JSON merge patch (RFC 7386). With `metadata.resourceVersion` a ConflictError when the object was written since."""
         ...
 
-    async def delete(self, kind: ResourceKind, namespace: str, name: str, uid: str) -> bool:
-        """Delete the object with this uid; False when it is gone. Raises ConflictError when another one has its name."""
+    async def delete(
+        self, kind: ResourceKind, namespace: str, name: str, uid: str, *, force: bool = False
+    ) -> bool:  # fmt: skip
+        """Delete the object with this uid; False when it is gone. Raises ConflictError when another one has its name.
+
+        `force`: without waiting for the kubelet of a pod, which may go on running there.
+        """
         ...
 
 

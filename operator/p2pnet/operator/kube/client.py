@@ -128,10 +128,14 @@ class KubernetesCluster:
         query = {"fieldManager": MANAGER}
         return await self._ask("PATCH", kind, kind.path(namespace, name), query=query, body=body, content_type=_MERGE)
 
-    async def delete(self, kind: ResourceKind, namespace: str, name: str, uid: str) -> bool:
+    async def delete(
+        self, kind: ResourceKind, namespace: str, name: str, uid: str, *, force: bool = False
+    ) -> bool:  # fmt: skip
         """As `Cluster.delete`."""
         # By uid: an object that was created anew under the same name stays.
-        body = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
+        body: Object = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
+        if force:
+            body["gracePeriodSeconds"] = 0
         try:
             await self._ask("DELETE", kind, kind.path(namespace, name), body=body)
         except ApiError as error:

@@ -95,12 +95,13 @@ class Patch:
 
 @dataclass(frozen=True)
 class Delete:
-    """Delete the object with this uid; `why` is for the log."""
+    """Delete the object with this uid; `why` is for the log. `force`: a pod, without waiting for its kubelet."""
 
     kind: ResourceKind
     name: str
     uid: str
     why: str
+    force: bool = False
 
 
 Action = Create | Apply | Patch | Delete

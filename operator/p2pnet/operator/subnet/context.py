@@ -2,14 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any, NamedTuple
 
 from p2pnet.model.agent import PORT_BELOW
+from p2pnet.model.errors import SpecError
 from p2pnet.model.ids import lab_uri, member_uri
 from p2pnet.model.registry import Membership
 from p2pnet.model.report import Status
+from p2pnet.model.units import parse_duration
 from p2pnet.operator.kube.api import (
     BUDGET,
     CONFIG_MAP,
@@ -45,6 +47,8 @@ FORCE_RENEW = "p2pnet.io/force-renew"
 """Annotation of a Subnet: each new value renews every leaf once."""
 FORCE_REPLACE = "p2pnet.io/force-replace"
 """Annotation of a Subnet: each new value replaces the authority once."""
+REPLACE_LOST = "p2pnet.io/replace-lost-after"
+"""Annotation of a Subnet: how long (`2m`) a machine is lost before its pods are deleted by force and made again elsewhere."""
 ISSUED_FOR = "p2pnet.io/subnet-uid"
 """Annotation of a Secret that cert-manager fills: the Subnet's uid; cert-manager creates Secrets without our owner."""
 
@@ -61,6 +65,16 @@ class SubnetProblem(NamedTuple):
 
     reason: str
     message: str
+
+
+class LostMachine(NamedTuple):
+    """A machine whose kubelet is silent or that is gone, with pods of this Subnet on it."""
+
+    name: str
+    since: datetime
+    why: str
+    """What is wrong with it, as the end of a sentence about it."""
+    pods: tuple[str, ...]
 
 
 class PodPlacement(NamedTuple):
@@ -103,6 +117,17 @@ class SubnetContext:
     def paused(self) -> bool:
         """Whether writes are suspended."""
         return self.annotations.get(PAUSED, "").lower() == "true"
+
+    @cached_property
+    def replace_lost_after(self) -> timedelta | None:
+        """For how long a machine must be lost until its pods are replaced; None: for ever, or the annotation is wrong."""
+        return _lost_after(self.annotations)[0]
+
+    @cached_property
+    def annotation_problem(self) -> SubnetProblem | None:
+        """What is wrong with an annotation of ours."""
+        told = _lost_after(self.annotations)[1]
+        return SubnetProblem("InvalidAnnotation", told) if told else None
 
     @cached_property
     def members(self) -> list[tuple[str, str]]:
@@ -229,6 +254,17 @@ class SubnetContext:
         return {"apiVersion": kind.api, "kind": kind.kind, "metadata": metadata, **parts}
 
 
+def _lost_after(annotations: Mapping[str, str]) -> tuple[timedelta | None, str]:
+    """The annotation's duration, and what is wrong with it."""
+    text = annotations.get(REPLACE_LOST, "")
+    if not text:
+        return None, ""
+    try:
+        return timedelta(seconds=parse_duration(text)), ""
+    except SpecError as error:
+        return None, f"metadata.annotations[{REPLACE_LOST}]: {error}; nothing is replaced"
+
+
 def config_map_of(name: str) -> str:
     """Name of the ConfigMap with the document in force of the Subnet of this name."""
     return f"{name}-config"
@@ -245,6 +281,8 @@ class Observed:
     """Why the lab says nothing, or nothing about these members."""
     lab_members: Membership | None = None
     """The lab's member list; read only when the ConfigMap with it is missing or damaged."""
+    lost: list[LostMachine] = field(default_factory=list)
+    """Machines with pods of this Subnet that do not answer."""
     issuer_problem: SubnetProblem | None = None
     """Why cert-manager's Certificates cannot be listed."""
 

@@ -135,9 +135,9 @@ class Executor:
                 await self._cluster.apply(kind, namespace, {**body, "metadata": {**meta(body), "uid": uid_of(found)}})
             case Patch(kind, name, body):
                 await self._cluster.patch(kind, namespace, name, body)
-            case Delete(kind, name, uid, why):
+            case Delete(kind, name, uid, why, force):
                 log.info("%s/%s: deleting %s %s: %s", namespace, self._context.name, kind.kind, name, why)
-                await self._cluster.delete(kind, namespace, name, uid)
+                await self._cluster.delete(kind, namespace, name, uid, force=force)
 
     async def _refused(self, action: Action, error: ApiError) -> None:
         """The server refused. An object that somebody made immutable is deleted, to be created anew: raises ConflictError."""

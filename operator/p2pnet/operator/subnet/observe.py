@@ -5,7 +5,9 @@ again; the last one that passed is kept in a ConfigMap and stays in force while 
 """
 
 import asyncio
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any
 
 from p2pnet.model.errors import P2pnetError, SpecError
@@ -13,6 +15,7 @@ from p2pnet.operator.kube.api import (  # fmt: skip
     CERTIFICATE,
     CLAIM,
     CONFIG_MAP,
+    NODE,
     POD,
     ApiError,
     Cluster,
@@ -26,13 +29,24 @@ from p2pnet.operator.kube.api import (  # fmt: skip
     uid_of,
 )
 from p2pnet.operator.kube.queue import Key
-from p2pnet.operator.subnet.context import CHILDREN, Observed, PodDefaults, SubnetContext, SubnetProblem, config_map_of
+from p2pnet.operator.subnet import machines as machine_rules
+from p2pnet.operator.subnet.context import (
+    CHILDREN,
+    LostMachine,
+    Observed,
+    PodDefaults,
+    SubnetContext,
+    SubnetProblem,
+    config_map_of,
+)
 from p2pnet.operator.subnet.lab import Labs, address_of
 from p2pnet.operator.subnet.plan.configmaps import DOCUMENT_KEY, read_membership
 from p2pnet.subnet.document import load_subnet
 from p2pnet.subnet.members import parse_edges
 from p2pnet.subnet.spec import Subnet
 from p2pnet.subnet.support import unsupported
+
+log = logging.getLogger(__name__)
 
 _CERT_MANAGER_MISSING = (
     "the API server knows no Certificates of cert-manager.io/v1: install cert-manager (cert-manager.io/docs/installation),"
@@ -48,8 +62,14 @@ class UnsupportedError(SpecError):
 class Observer:
     """Reads Subnets and what belongs to them. `image` and `pull_secrets` are for documents that name none."""
 
-    def __init__(self, cluster: Cluster, labs: Labs, *, image: str, pull_secrets: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, cluster: Cluster, labs: Labs, *, now: Callable[[], datetime], image: str, pull_secrets: tuple[str, ...] = (),
+        machines: bool = True,
+    ) -> None:  # fmt: skip
+        """`machines`: whether Node objects may be read, which are of no namespace."""
         self._cluster = cluster
+        self._now = now
+        self._machines = machines
         self._labs = labs
         self._defaults = PodDefaults(image, pull_secrets)
         self._contexts: dict[Key, tuple[Object, SubnetContext]] = {}
@@ -97,6 +117,7 @@ class Observer:
         observed = Observed(subnet, children)
         if context.cert_manager:
             await self._observe_certificates(context, observed)
+        observed.lost = await self._lost_machines(observed)
         await self._observe_lab(context, observed)
         return observed
 
@@ -125,11 +146,28 @@ class Observer:
             return
         observed.children[CERTIFICATE] = {name_of(one): one for one in found if context.owns(one)}
 
+    async def _lost_machines(self, observed: Observed) -> list[LostMachine]:
+        now = self._now()
+        found = [
+            await self._lost_machine(name, pods, now)
+            for name, pods in machine_rules.suspected(observed.of(POD).values(), now).items()
+        ]
+        return [machine for machine in found if machine is not None]
+
+    async def _lost_machine(self, name: str, pods: list[Object], now: datetime) -> LostMachine | None:
+        if self._machines:
+            try:
+                return machine_rules.by_node(name, await self._cluster.get(NODE, "", name), pods, now)
+            except ForbiddenError as error:  # an older role, or one made by hand
+                log.debug("machine %s is judged by its pods: %s", name, error)
+        return machine_rules.by_pods(name, pods, now)
+
     async def _observe_lab(self, context: SubnetContext, observed: Observed) -> None:
         address = address_of(context, observed)
         if address is None:
             there = context.lab in observed.of(POD)
-            observed.lab_problem = f"the lab's pod is not {'ready' if there else 'there'}"
+            lost = next((f": machine {one.name} {one.why}" for one in observed.lost if context.lab in one.pods), "")
+            observed.lab_problem = f"the lab's pod is not {'ready' if there else 'there'}{lost}"
             return
         try:
             observed.lab = await self._labs.summary(*address)

@@ -1,7 +1,8 @@
 """What a Subnet's status says, from what was planned and observed. Pure: `now` is an argument.
 
 The conditions are `Ready`, `Progressing`, `Degraded`, `CertificatesReady`, `Connected` and `Paused`. `Degraded` names the first
-problem that is known, in this order: a write that failed, the authority or Issuer, a pod, a stalled rollout.
+problem that is known, in this order: a write that failed, the authority or Issuer, a lost machine, an annotation, a pod, a
+stalled rollout.
 """
 
 from collections.abc import Iterable
@@ -20,6 +21,7 @@ from p2pnet.operator.subnet.context import (
     SubnetContext,
     SubnetProblem,
 )
+from p2pnet.operator.subnet.machines import problem_of
 from p2pnet.operator.subnet.plan import Plan
 from p2pnet.subnet.expiry import expires_at, is_expired
 from p2pnet.subnet.pods import commonest_problem
@@ -217,6 +219,8 @@ def _refused(problem: SubnetProblem) -> dict[str, ConditionState]:
 def _condition_states(
     context: SubnetContext, observed: Observed, planned: Plan, problem: SubnetProblem | None, now: datetime
 ) -> dict[str, ConditionState]:
+    where = f"{context.name} -n {context.namespace}"
+    lost = problem_of(observed.lost, where=where, after=context.replace_lost_after, now=now)
     connected = _connected(context, observed, planned)
     certificates = _certificates(context, planned, now, written=problem is None and not context.paused)
     pending = _pending(context, observed, planned)
@@ -232,7 +236,7 @@ def _condition_states(
     return {
         "Ready": ready,
         "Progressing": progressing,
-        "Degraded": _degraded(observed, planned, problem),
+        "Degraded": _degraded(observed, planned, [problem, planned.decision.problem, lost, context.annotation_problem]),
         "CertificatesReady": certificates,
         "Connected": connected,
         "Paused": ConditionState(True, "Annotated", _PAUSED) if context.paused else ConditionState(False, "NotPaused"),
@@ -260,8 +264,8 @@ def _pending(context: SubnetContext, observed: Observed, planned: Plan) -> tuple
     return None
 
 
-def _degraded(observed: Observed, planned: Plan, problem: SubnetProblem | None) -> ConditionState:
-    found = problem or planned.decision.problem or commonest_problem(observed.of(POD).values())
+def _degraded(observed: Observed, planned: Plan, known: list[SubnetProblem | None]) -> ConditionState:
+    found = next(filter(None, known), None) or commonest_problem(observed.of(POD).values())
     if found is None and planned.rollout.stalled:
         found = _stalled(planned)
     return ConditionState(False, "Healthy") if found is None else ConditionState(True, *found)

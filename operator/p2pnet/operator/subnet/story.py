@@ -16,7 +16,7 @@ from p2pnet.model.text import some
 from p2pnet.operator.kube.api import CONFIG_MAP, POD, Object, meta, name_of, parse_time, time_text, uid_of
 from p2pnet.operator.kube.events import ObjectEvent
 from p2pnet.operator.kube.status import transitions
-from p2pnet.operator.subnet.context import PAUSED, Observed, SubnetContext
+from p2pnet.operator.subnet.context import PAUSED, LostMachine, Observed, SubnetContext
 from p2pnet.operator.subnet.plan import Plan
 from p2pnet.operator.subnet.plan.configmaps import DOCUMENT_KEY, document
 from p2pnet.subnet.document import load_subnet
@@ -25,6 +25,7 @@ from p2pnet.subnet.expiry import WARNING, expires_at
 from p2pnet.subnet.members import members
 from p2pnet.subnet.spec import Subnet
 
+PODS_NAMED = 5  # of a lost machine, in an event
 PATHS_NAMED = 5  # of an edit, in an event
 _ORDER = ("Paused", "Degraded", "Progressing", "CertificatesReady", "Connected", "Ready")
 """Conditions in the order in which their changes are told: what is wrong before what follows from it."""
@@ -104,7 +105,7 @@ def transition_events(old: Object, new: Object, now: datetime) -> list[ObjectEve
 
 
 def _condition_events(one: Object, before: Object, new: Object) -> list[ObjectEvent]:
-    """Of a condition that changed, with what it was before and the whole new status."""
+    """The events of a condition that changed, with what it was before and the whole new status."""
     told = {
         "Degraded": _on_degraded, "Paused": _on_paused, "CertificatesReady": _on_certificates, "Connected": _on_connected,
     }.get(one["type"])  # fmt: skip
@@ -124,7 +125,7 @@ def _on_degraded(one: Object, before: Object) -> _Told | None:
 def _on_paused(one: Object, before: Object) -> _Told | None:
     if one["status"] == "True":
         return "Paused", one["message"], False
-    gone = f"the annotation {PAUSED} is gone, and what was edited meanwhile is done"
+    gone = f"the annotation {PAUSED} is gone: what was left undone is done now"
     return ("Resumed", gone, False) if _was(before, "True") else None
 
 
@@ -185,6 +186,7 @@ def _degraded_by(status: Object) -> str:
 def plan_events(context: SubnetContext, observed: Observed, planned: Plan, now: datetime) -> list[ObjectEvent]:
     """Events for pods that are driven off their machines, steps of an authority's replacement, and a ttl that ends soon."""
     events = [_evicted(pod, why) for pod in observed.of(POD).values() if (why := _disruption(pod))]
+    events += [_abandoned(machine) for machine in planned.abandoned]
     decision = planned.decision
     if decision.note is not None and decision.held is not None:
         events.append(ObjectEvent(*decision.note, since=f"{decision.held.phase} {decision.held.fingerprint}"))
@@ -214,6 +216,15 @@ def _evicted(pod: Object, why: Object) -> ObjectEvent:
     since = uid_of(pod) or str(meta(pod).get("creationTimestamp"))
     # A drain asks first, and the budget is kept; everything else takes pods unasked.
     return ObjectEvent("Evicted", message, since, warning=reason != "EvictionByEvictionAPI")
+
+
+def _abandoned(machine: LostMachine) -> ObjectEvent:
+    message = (
+        f"deleted by force, to be made again elsewhere: {some(list(machine.pods), PODS_NAMED)}; machine {machine.name}"
+    )
+    return ObjectEvent(
+        "PodsReplaced", f"{message} {machine.why}", f"{machine.name} {time_text(machine.since)}", warning=True
+    )
 
 
 def _counted(count: int, what: str) -> str:

@@ -41,6 +41,21 @@ def test_a_node_pod_is_what_the_contract_and_the_restricted_profile_say() -> Non
     assert box["readinessProbe"]["httpGet"]["path"] == "/readyz"
 
 
+def test_the_lab_leaves_a_machine_that_is_lost_after_half_a_minute_unless_the_document_says_otherwise() -> None:
+    spec = pods.lab_pod(subnet_context(nodes=1))["spec"]
+    assert {(one["key"], one["effect"], one["tolerationSeconds"]) for one in spec["tolerations"]} == {
+        ("node.kubernetes.io/not-ready", "NoExecute", 30), ("node.kubernetes.io/unreachable", "NoExecute", 30),
+    }  # fmt: skip
+    mine: dict[str, Any] = {"key": "node.kubernetes.io/unreachable", "operator": "Exists", "tolerationSeconds": 600}
+    other: dict[str, Any] = {"key": "dedicated", "operator": "Exists", "effect": "NoSchedule"}
+    spec = pods.lab_pod(subnet_context(nodes=1, pod={"tolerations": [mine, other]}))["spec"]
+    assert [(one["key"], one.get("tolerationSeconds")) for one in spec["tolerations"]] == [
+        ("node.kubernetes.io/unreachable", 600), ("dedicated", None), ("node.kubernetes.io/not-ready", 30),
+    ]  # fmt: skip
+    everything = pods.lab_pod(subnet_context(nodes=1, pod={"tolerations": [{"operator": "Exists"}]}))["spec"]
+    assert everything["tolerations"] == [{"operator": "Exists"}]
+
+
 def test_a_group_has_its_own_image_env_and_pod() -> None:
     mine = {"nodeSelector": {"a": "b"}, "resources": {"limits": {"memory": "32Mi"}}}
     context = subnet_context(

@@ -25,7 +25,7 @@ from p2pnet.operator.kube.api import (  # fmt: skip
     uid_of,
 )
 from p2pnet.operator.kube.desired import Action, Apply, Create, Delete, Patch, contains, up_to_date, with_hash
-from p2pnet.operator.subnet.context import ROLE_LABEL, Observed, SubnetContext
+from p2pnet.operator.subnet.context import ROLE_LABEL, LostMachine, Observed, SubnetContext
 from p2pnet.operator.subnet.plan import authority, certmanager, configmaps, pods, rollout, secrets
 from p2pnet.operator.subnet.plan.authority import REPLACE_BEFORE, CertificateDecision
 from p2pnet.operator.subnet.plan.rollout import PodState, Rollout, state_of
@@ -44,6 +44,8 @@ class Plan:
     pods: list[PodState] = field(default_factory=list)
     lab: PodState = field(default_factory=lambda: PodState("", exists=False))
     rollout: Rollout = field(default_factory=Rollout)
+    abandoned: list[LostMachine] = field(default_factory=list)
+    """Machines that are lost for so long that their pods are deleted by force."""
     surplus: list[str] = field(default_factory=list)
     """Pods that exist and are not desired any more."""
     due: datetime | None = None
@@ -62,7 +64,8 @@ def plan(context: SubnetContext, observed: Observed, now: datetime) -> Plan:
     planned.actions += _objects(context, observed, planned.membership)
     planned.actions += _pods(context, observed, planned, now)
     planned.actions += _leftovers(context, observed, planned)
-    planned.due = _due(planned, now)
+    planned.actions += _abandoned(context, observed, planned, now)
+    planned.due = earliest(_due(planned, now), *_abandon_at(context, observed, now))
     return planned
 
 
@@ -180,6 +183,23 @@ def _leftovers(context: SubnetContext, observed: Observed, planned: Plan) -> lis
         for budget in observed.of(BUDGET).values():
             actions += _delete(BUDGET, budget, "a single pod needs none")
     return actions
+
+
+def _abandoned(context: SubnetContext, observed: Observed, planned: Plan, now: datetime) -> list[Action]:
+    """Take the pods from machines that are lost for as long as the annotation says; they are created anew once they are gone."""
+    after = context.replace_lost_after
+    if after is not None:
+        planned.abandoned = [machine for machine in observed.lost if machine.since + after <= now]
+    return [
+        Delete(POD, name, uid_of(observed.of(POD)[name]), f"its machine {machine.name} is lost", force=True)
+        for machine in planned.abandoned for name in machine.pods
+    ]  # fmt: skip
+
+
+def _abandon_at(context: SubnetContext, observed: Observed, now: datetime) -> list[datetime]:
+    after = context.replace_lost_after
+    moments = [machine.since + after for machine in observed.lost] if after is not None else []
+    return [moment for moment in moments if moment > now]
 
 
 def _delete(kind: ResourceKind, thing: Object | None, why: str) -> list[Action]:

@@ -28,6 +28,7 @@ CONFIG_HASH = "p2pnet.io/config-hash"
 STOP_S = 30  # grace period; nodes end within 10 s
 NODE_CPU_MILLI = 20  # request per node where the document has none; a node at rest uses less
 NODE_MEMORY_MI = 64
+LAB_LEAVES_S = 30  # a machine that is not ready: nothing is measured without the lab
 LAB_STATE = "/var/lib/p2pnet"
 NODE_STATE = "/run/p2pnet"
 CODE = "/etc/p2pnet/code"
@@ -114,10 +115,19 @@ def lab_pod(context: SubnetContext) -> Object:
         _config_map("spec", context.config_map), state,
     ]  # fmt: skip
     annotations = {CONFIG_HASH: digest([context.subnet.spec.identity.trust_domain])}
-    pod = context.object(
-        POD, context.lab, spec=_spec(context, settings, container, volumes, 1), annotations=annotations, role="lab"
-    )
+    pod_spec = _spec(context, settings, container, volumes, 1)
+    pod_spec["tolerations"] = [*pod_spec.get("tolerations", []), *_lab_tolerations(settings)]
+    pod = context.object(POD, context.lab, spec=pod_spec, annotations=annotations, role="lab")
     return with_hash(_with_metadata(pod, settings))
+
+
+def _lab_tolerations(settings: PodSpec) -> list[Object]:
+    """How long the lab stays on a machine that is not ready or does not answer: the cluster's own default is five minutes."""
+    own = {one.key for one in settings.tolerations if one.effect in (None, "NoExecute")}
+    return [
+        {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": LAB_LEAVES_S}
+        for key in ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable") if not own & {key, None}
+    ]  # fmt: skip
 
 
 def lab_claim(context: SubnetContext) -> Object | None:
