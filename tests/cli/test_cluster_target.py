@@ -312,6 +312,37 @@ def test_a_run_that_another_lab_knows_nothing_of_is_invalid(kube: FakeKube, lab:
     assert "its lab was replaced during the run" in ended.err
 
 
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_run_whose_lab_stays_away_is_invalid_and_the_machine_that_is_lost_is_named(
+    kube: FakeKube, lab: FakeLab, p2pnet, state: State, monkeypatch: pytest.MonkeyPatch, *, lost: bool
+) -> None:
+    monkeypatch.setattr(cluster_lab, "FOLLOW_S", 0.0)
+    monkeypatch.setattr(proxy, "RETRY_FIRST_S", 20.0)
+    monkeypatch.setattr(proxy, "RETRY_MAX_S", 20.0)
+    thing = kube.add("demo")
+    asked = lab.__call__
+
+    def answer(method: str, path: str, query: dict[str, str], body: bytes) -> tuple[int, Any]:
+        if method == "GET" and path.startswith("/v1/runs/") and "files" not in path:
+            kube.lab = None
+            said = "machine node1 does not answer, since 10:00:00 UTC; its pods: demo-lab. Bring it back; or delete it"
+            condition = {"type": "Degraded", "status": "True", "reason": "MachineLost", "message": said}
+            thing["status"]["conditions"] = [condition] if lost else []
+            kube.away = [503]
+        return asked(method, path, query, body)
+
+    kube.lab = answer
+    lab.state = msgspec.structs.replace(lab.state, state="running", report=None, cursor=1)
+    lab.file = msgspec.structs.replace(lab.file, state="running")
+    ended = p2pnet("inject", "demo", "--on", "cluster")
+    assert ended.code == 5, ended.err
+    assert "is invalid: its lab has been away for" in ended.err
+    assert ("machine node1 does not answer, since 10:00:00 UTC; its pods: demo-lab" in ended.err) is lost
+    assert "p2pnet status demo --on cluster -n default" in ended.err
+    again = p2pnet("report", "demo", "--on", "cluster")
+    assert again.code == 5, again.err
+
+
 @pytest.mark.parametrize("what", ["the object", "its namespace with a lab that hangs", "another of its name"])
 def test_a_follower_whose_subnet_is_deleted_says_so_and_ends(
     what: str, kube: FakeKube, lab: FakeLab, p2pnet, state: State, monkeypatch: pytest.MonkeyPatch

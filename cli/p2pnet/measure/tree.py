@@ -49,6 +49,14 @@ class HopNode:
     phases: HopPhases | None = None
     """None where the arrival of its bytes is not on record, and for an orphan that was pushed."""
 
+    @property
+    def took_ms(self) -> float:
+        """From when the hop began until the receipt: all its phases; 0 where neither these nor its sender's receipt are known."""
+        if self.phases is None:
+            return self.edge_ms or 0.0
+        one = self.phases
+        return one.announce_ms + one.wait_ms + one.request_ms + one.transfer_ms + one.validate_ms
+
 
 @dataclass(frozen=True, slots=True)
 class HopTree:

@@ -125,7 +125,7 @@ def _on_degraded(one: Object, before: Object) -> _Told | None:
 def _on_paused(one: Object, before: Object) -> _Told | None:
     if one["status"] == "True":
         return "Paused", one["message"], False
-    gone = f"the annotation {PAUSED} is gone, and what was edited meanwhile is done"
+    gone = f"the annotation {PAUSED} is gone: what was left undone is done now"
     return ("Resumed", gone, False) if _was(before, "True") else None
 
 

@@ -35,7 +35,8 @@ def test_a_node_pod_is_what_the_contract_and_the_restricted_profile_say() -> Non
     assert (spec["automountServiceAccountToken"], spec["enableServiceLinks"]) == (False, False)
     assert meta(pod)["labels"] == {
         "app.kubernetes.io/managed-by": "p2pnet-operator", "p2pnet.io/subnet": "demo", "p2pnet.io/group": "node",
-        "p2pnet.io/role": "node",
+        "p2pnet.io/role": "node", "app.kubernetes.io/name": "p2pnet", "app.kubernetes.io/instance": "demo",
+        "app.kubernetes.io/component": "node", "app.kubernetes.io/part-of": "p2pnet", "app.kubernetes.io/version": "test",
     }  # fmt: skip
     assert box["livenessProbe"]["httpGet"]["path"] == "/healthz"
     assert box["readinessProbe"]["httpGet"]["path"] == "/readyz"
@@ -46,7 +47,9 @@ def test_the_lab_leaves_a_machine_that_is_lost_after_half_a_minute_unless_the_do
     assert {(one["key"], one["effect"], one["tolerationSeconds"]) for one in spec["tolerations"]} == {
         ("node.kubernetes.io/not-ready", "NoExecute", 30), ("node.kubernetes.io/unreachable", "NoExecute", 30),
     }  # fmt: skip
-    mine: dict[str, Any] = {"key": "node.kubernetes.io/unreachable", "operator": "Exists", "tolerationSeconds": 600}
+    mine: dict[str, Any] = {
+        "key": "node.kubernetes.io/unreachable", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 600,
+    }  # fmt: skip
     other: dict[str, Any] = {"key": "dedicated", "operator": "Exists", "effect": "NoSchedule"}
     spec = pods.lab_pod(subnet_context(nodes=1, pod={"tolerations": [mine, other]}))["spec"]
     assert [(one["key"], one.get("tolerationSeconds")) for one in spec["tolerations"]] == [

@@ -8,7 +8,7 @@ from typing import Any
 
 from p2pnet.cli.exit_code import ExitCode
 from p2pnet.cli.targets.cluster import copies, logs
-from p2pnet.cli.targets.cluster.status import Object, status_without_lab, with_cluster
+from p2pnet.cli.targets.cluster.status import Object, lost_machine, status_without_lab, with_cluster
 from p2pnet.cli.threads import in_daemon
 from p2pnet.lab_client import LabClient, ProblemError
 from p2pnet.lab_client.kube import Kube, KubeError
@@ -24,6 +24,7 @@ FOLLOW_S = 90.0  # how long a run is followed while its lab is away: the operato
 PAUSE_S = 1.0
 LOOK_S = 3.0  # how often a follower looks whether the subnet is still there
 FORBIDDEN = 403
+SERVER_ERRORS = 500
 
 
 class ClusterLab(LabClient):
@@ -121,10 +122,10 @@ class ClusterLab(LabClient):
                     raise self._lost(run_id) from error
                 raise
             except (LabAwayError, KubeError) as error:
-                if isinstance(error, KubeError) and error.status not in (0, 429):
+                if isinstance(error, KubeError) and error.status not in (0, 429) and error.status < SERVER_ERRORS:
                     raise
                 if time.monotonic() > deadline:
-                    raise
+                    raise await self._away(run_id, error) from error
                 cursor = 0  # another lab counts anew
             else:
                 if not gone.done():
@@ -150,15 +151,25 @@ class ClusterLab(LabClient):
                 uid = found
             await asyncio.sleep(LOOK_S)
 
+    async def _away(self, run_id: str, error: TargetError) -> TargetError:
+        """What to raise for a run whose lab stays away: it is invalid, unless it is the API server that does not answer."""
+        if isinstance(error, KubeError):
+            return error
+        why = str(error)
+        with contextlib.suppress(P2pnetError):  # who may use the lab and nothing else is told what the proxy says
+            why = lost_machine(await in_daemon(self._look)) or why
+        told = f"p2pnet status {self._name} --on cluster -n {self._kube.namespace} says when there is a lab again"
+        return self._invalid(run_id, f"its lab has been away for {FOLLOW_S:.0f} s: {why}", hint=told)
+
     def _lost(self, run_id: str) -> TargetError:
         return self._invalid(run_id, "its lab was replaced during the run, and knows nothing of it")
 
-    def _invalid(self, run_id: str, why: str) -> TargetError:
+    def _invalid(self, run_id: str, why: str, *, hint: str = "") -> TargetError:
         copies.invalidate(self._state, run_id, why)
         return TargetError(
             f"run {run_id} is invalid: {why}",
             where=f"context {self._kube.context}, namespace {self._kube.namespace}, subnet {self._name}",
-            hint=f"p2pnet inject {self._name} again",
+            hint=hint or f"p2pnet inject {self._name} again",
             exit_code=ExitCode.INVALID,
         )
 

@@ -76,6 +76,14 @@ def with_cluster(status: Status, thing: Object, pods: list[Object]) -> Status:
     )  # fmt: skip
 
 
+def lost_machine(thing: Object) -> str:
+    """Which machine the operator says is lost with pods of a Subnet, and which pods; empty: none."""
+    for one in (thing.get("status") or {}).get("conditions") or []:
+        if one["type"] == "Degraded" and one["status"] == "True" and one.get("reason") == "MachineLost":
+            return str(one.get("message") or "").partition(". ")[0]
+    return ""
+
+
 def _certificates(status: Status, told: Mapping[str, Any]) -> CertificateCounts:
     issued = int((told.get("certificates") or {}).get("issued") or 0)
     expiry = status.certificates.earliest_expiry or (told.get("certificates") or {}).get("earliestExpiry")

@@ -1,0 +1,87 @@
+"""The page about Kubernetes: every reason and event of the code stands on it and no other, its Role and documents are right."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+from p2pnet.operator import rbac
+from p2pnet.operator.subnet import context, status
+from p2pnet.operator.subnet.crd import crd
+from p2pnet.subnet.document import load_subnet
+from p2pnet.subnet.pods import CONDITION_REASONS
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "kubernetes.md").read_text()
+BLOCKS = [yaml.safe_load(block) for block in re.findall(r"^```yaml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)]
+OPERATOR = ROOT / "operator" / "p2pnet" / "operator"
+TELLERS = [OPERATOR / "kube" / "status.py", *sorted((OPERATOR / "subnet").rglob("*.py"))]
+"""Files that make conditions and events of Subnets."""
+WORD = re.compile(r"[A-Z][a-z]+(?:[A-Z][A-Za-z]*)?")
+
+NO_REASONS = {
+    # of Kubernetes: kinds and values of fields, phases and conditions of pods
+    "Always", "AlwaysAllow", "ClusterIP", "ContainersReady", "DeletionByPodGC", "DeletionByTaintManager", "DisruptionTarget",
+    "EvictionByEvictionAPI", "Exists", "Failed", "FallbackToLogsOnError", "False", "Ingress", "Issuer", "Mi", "NoExecute", "None",
+    "Opaque", "PreferDualStack", "ReadWriteOnce", "Running", "RuntimeDefault",
+    "ScheduleAnyway", "Subnet", "Succeeded", "True", "Unknown",
+    # of Python, and phases of an authority's replacement
+    "HeldCertificates", "Plan", "Steady", "Trusting",
+    # a conflict that the operator mends itself
+    "Relabelled",
+    # conditions
+    *status.CONDITIONS,
+}  # fmt: skip
+"""Words in those files that look like reasons and are none, but for those that are both."""
+BOTH = {"Connected", "Paused"}
+"""Conditions that are reasons or events, too."""
+
+
+def words_in(path: Path) -> Iterator[str]:
+    """Every text in the code that is one word in CamelCase."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and WORD.fullmatch(node.value):
+            yield node.value
+
+
+def table(name: str) -> set[str]:
+    """The names in the first column of a table between two marks."""
+    part = PAGE.partition(f"<!-- {name}:")[2].partition(f"<!-- end of {name} -->")[0]
+    rows = [line.split("|")[1] for line in part.splitlines() if line.startswith("| `")]
+    return {word for cell in rows for word in re.findall(r"`(\w+)`", cell)}
+
+
+def test_every_reason_and_event_of_the_code_stands_on_the_page_and_no_other_does() -> None:
+    made = {word for path in TELLERS if "crd" not in path.name for word in words_in(path)} - (NO_REASONS - BOTH)
+    assert made | set(CONDITION_REASONS.values()) == table("reasons") | table("events")
+
+
+def test_what_only_events_say_is_in_the_table_of_events() -> None:
+    story = set(words_in(OPERATOR / "subnet" / "story.py"))
+    others = {word for path in TELLERS if path.name not in ("story.py", "authority.py") for word in words_in(path)}
+    assert story - others - NO_REASONS <= table("events")
+    assert {"AuthorityReplacing", "AuthorityReplaced"} <= table("events")
+
+
+def test_conditions_columns_and_annotations_are_those_of_the_code() -> None:
+    for name in status.CONDITIONS:
+        assert f"| `{name}` |" in PAGE
+    columns = crd()["spec"]["versions"][0]["additionalPrinterColumns"]
+    shown = [one["name"].upper() for one in columns if not one.get("priority")]
+    assert re.search("NAME +" + " +".join(shown), PAGE)
+    assert {f"p2pnet.io/{word}" for word in re.findall(r"^\| `p2pnet.io/([a-z-]+)", PAGE, re.MULTILINE)} == {
+        context.PAUSED, context.FORCE_RENEW, context.REPLACE_LOST, context.FORCE_REPLACE, "p2pnet.io/ignore-unsupported",
+    }  # fmt: skip
+
+
+def test_the_testers_role_of_the_page_is_the_one_of_the_code() -> None:
+    [role] = [block for block in BLOCKS if block["kind"] == "Role"]
+    assert role == rbac.tester_role("default", "demo")
+
+
+def test_the_document_for_openshift_leaves_user_and_group_to_it() -> None:
+    [subnet] = [load_subnet(block) for block in BLOCKS if block["kind"] == "Subnet"]
+    assert subnet.spec.pod.security_context is not None
+    assert subnet.spec.pod.security_context.run_as_user is None
