@@ -16,7 +16,8 @@ def collected(seq: int) -> Collected:
 
 @given(st.lists(st.integers(0, 7), max_size=8), st.integers(0, 60))
 def test_the_log_tells_what_it_still_holds_from_a_cursor_on(batches, cursor):
-    collector, every = Collector(None, lambda _node: None), []
+    collector = Collector(None, lambda _node: None)
+    every: list[Collected] = []
     collector._log = deque(maxlen=10)
     for count in batches:
         some = [collected(len(every) + index) for index in range(count)]
