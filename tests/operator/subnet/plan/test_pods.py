@@ -56,7 +56,9 @@ def test_the_lab_leaves_a_machine_that_is_lost_after_half_a_minute_unless_the_do
     assert {(one["key"], one["effect"], one["tolerationSeconds"]) for one in spec["tolerations"]} == {
         ("node.kubernetes.io/not-ready", "NoExecute", 30), ("node.kubernetes.io/unreachable", "NoExecute", 30),
     }  # fmt: skip
-    mine: dict[str, Any] = {"key": "node.kubernetes.io/unreachable", "operator": "Exists", "tolerationSeconds": 600}
+    mine: dict[str, Any] = {
+        "key": "node.kubernetes.io/unreachable", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 600,
+    }  # fmt: skip
     other: dict[str, Any] = {"key": "dedicated", "operator": "Exists", "effect": "NoSchedule"}
     spec = pods.lab_pod(subnet_context(nodes=1, pod={"tolerations": [mine, other]}))["spec"]
     assert [(one["key"], one.get("tolerationSeconds")) for one in spec["tolerations"]] == [

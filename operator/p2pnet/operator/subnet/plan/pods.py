@@ -21,7 +21,7 @@ from p2pnet.operator.subnet.context import (
 )
 from p2pnet.operator.subnet.plan import certmanager
 from p2pnet.operator.subnet.plan.configmaps import DENIED_KEY, MEMBERS_KEY
-from p2pnet.subnet.spec import ContainerSecurity, PodSecurity, PodSpec
+from p2pnet.subnet.pod_spec import ContainerSecurity, PodSecurity, PodSpec
 
 USER = 65532  # "nonroot" in the image
 CONFIG_HASH = "p2pnet.io/config-hash"
