@@ -8,18 +8,18 @@ import pytest
 from tests.node.kit import Bench
 from tests.supervisor.podkit import PodProcess
 
-from p2pnet.supervisor.door import open_door, port_in
+from p2pnet.supervisor.door import address_in, open_door
 
 
 @pytest.mark.parametrize(
-    ("arguments", "port"),
+    ("arguments", "address"),
     [
-        ([], 8080), (["--health-port", "9"], 9), (["x", "--health-port=10", "y"], 10), (["--health-port", "[::]:11"], 11),
-        (["--health-port"], 8080), (["--health-port", "many"], 8080),
+        ([], ("::", 8080)), (["--listen", "9"], ("::", 9)), (["x", "--listen=127.0.0.1:10", "y"], ("127.0.0.1", 10)),
+        (["--listen", "[::1]:11"], ("::1", 11)), (["--listen"], ("::", 8080)), (["--listen", "many"], ("::", 8080)),
     ],
 )  # fmt: skip
-def test_the_port_is_the_one_that_is_asked_for(arguments: list[str], port: int) -> None:
-    assert port_in(arguments, "--health-port", 8080) == port
+def test_the_address_is_the_one_that_is_asked_for(arguments: list[str], address: tuple[str, int]) -> None:
+    assert address_in(arguments, "--listen", ("::", 8080)) == address
 
 
 def test_a_door_is_open_to_both_families_and_one_that_cannot_be_opened_is_left_to_the_page() -> None:

@@ -6,13 +6,13 @@ environment.
 
 import sys
 
-from p2pnet.supervisor.door import EVERYWHERE, open_door, port_in
+from p2pnet.supervisor.door import EVERYWHERE, address_in, open_door
 
 POD_PORT = 8090
 # Before the imports below, which take long on a busy machine: a probe waits then, and is not refused.
 _door = (
-    open_door(EVERYWHERE, port_in(sys.argv, "--listen", POD_PORT))
-    if __name__ == "__main__" and "--pod" in sys.argv and "--listen" not in sys.argv
+    open_door(*address_in(sys.argv, "--listen", (EVERYWHERE, POD_PORT)))
+    if __name__ == "__main__" and "--pod" in sys.argv
     else None
 )
 

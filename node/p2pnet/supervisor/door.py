@@ -27,12 +27,12 @@ def open_door(host: str, port: int) -> socket.socket | None:
     return None
 
 
-def port_in(arguments: Sequence[str], option: str, default: int) -> int:
-    """The number at the end of an option's value, `8080` or `[::]:8080`; the default where that is none."""
+def address_in(arguments: Sequence[str], option: str, default: tuple[str, int]) -> tuple[str, int]:
+    """Host and port in an option's value, `8080` or `[::]:8080`; what it does not say is the default's."""
     for index, one in enumerate(arguments):
         name, equals, value = one.partition("=")
         if name == option:
             given = value if equals else (list(arguments[index + 1 :]) or [""])[0]
-            number = given.rpartition(":")[2]
-            return int(number) if number.isdecimal() else default
+            host, _, port = given.rpartition(":")
+            return host.strip("[]") or default[0], int(port) if port.isdecimal() else default[1]
     return default

@@ -7,13 +7,13 @@ supervisor's events and the nodes' logs go to the pod's log: with $P2PNET_LOG_FO
 import os
 import sys
 
-from p2pnet.supervisor.door import open_door, port_in
+from p2pnet.supervisor.door import EVERYWHERE, address_in, open_door
 
 HEALTH_PORT = 8080
 """TCP, of the pod's health page."""
 # Before the imports below, which take long on a busy machine.
 _door = (
-    open_door(os.environ.get("P2PNET_HOST", "::"), port_in(sys.argv, "--health-port", HEALTH_PORT))
+    open_door(*address_in(sys.argv, "--health-port", (os.environ.get("P2PNET_HOST", EVERYWHERE), HEALTH_PORT)))
     if __name__ == "__main__"
     else None
 )
