@@ -36,7 +36,8 @@ def test_a_node_pod_is_what_the_contract_and_the_restricted_profile_say() -> Non
     assert (spec["automountServiceAccountToken"], spec["enableServiceLinks"]) == (False, False)
     assert meta(pod)["labels"] == {
         "app.kubernetes.io/managed-by": "p2pnet-operator", "p2pnet.io/subnet": "demo", "p2pnet.io/group": "node",
-        "p2pnet.io/role": "node",
+        "p2pnet.io/role": "node", "app.kubernetes.io/name": "p2pnet", "app.kubernetes.io/instance": "demo",
+        "app.kubernetes.io/component": "node", "app.kubernetes.io/part-of": "p2pnet", "app.kubernetes.io/version": "test",
     }  # fmt: skip
     assert box["livenessProbe"]["httpGet"]["path"] == "/healthz"
     assert box["readinessProbe"]["httpGet"]["path"] == "/readyz"

@@ -49,7 +49,6 @@ def node_pod(context: SubnetContext, placed: PodPlacement, config_hash: str) -> 
     """The pod of some members. `config_hash` (see `rolling_hash`) is an annotation, so that a change makes pods outdated."""
     group = next((one for one in context.subnet.spec.groups if one.name == placed.group), None)
     settings = (group.pod if group else None) or context.subnet.spec.pod
-    image = (group.image if group else None) or context.subnet.spec.image or context.image
     own_env = {
         "P2PNET_MEMBERS": ",".join(placed.members), "P2PNET_GROUP": placed.group, "P2PNET_HOST": EVERYWHERE,
         "TMPDIR": NODE_STATE,
@@ -59,7 +58,7 @@ def node_pod(context: SubnetContext, placed: PodPlacement, config_hash: str) -> 
     if group is not None and group.behaviour != HONEST:
         own_env[BEHAVIOUR_ENV] = group.behaviour
     container = {
-        "name": "node", "image": image, "command": ["python", "-m", "p2pnet.supervisor.pod"],
+        "name": "node", "image": context.image_of(placed.group), "command": ["python", "-m", "p2pnet.supervisor.pod"],
         "env": _env({FORMAT_ENV: "json", **users_env, **own_env}),
         "ports": [
             *({"name": f"quic-{i}", "containerPort": PORT_BASE + i, "protocol": "UDP"}
@@ -100,7 +99,7 @@ def lab_pod(context: SubnetContext) -> Object:
         "TMPDIR": LAB_STATE,
     }
     container = {
-        "name": "lab", "image": spec.image or context.image, "command": ["python", "-m", "p2pnet.lab", "--pod"],
+        "name": "lab", "image": context.image_of(), "command": ["python", "-m", "p2pnet.lab", "--pod"],
         "env": _env(env), "ports": [{"name": "http", "containerPort": LAB_PORT, "protocol": "TCP"}],
         **_probes(LAB_PORT, ready="/healthz"),
         "volumeMounts": _mounts(
