@@ -12,8 +12,9 @@ from tests.samples import true_rows
 from p2pnet.lab.http.subnet import metrics_text
 from p2pnet.lab_client import ProblemError
 from p2pnet.lab_client.client import wait_until_up
+from p2pnet.model.events import EventKind
 from p2pnet.model.jobs import Payload, RunRequest
-from p2pnet.model.report import Status
+from p2pnet.model.report import RunSummary, Status
 
 
 async def test_the_summary_counts_what_is_connected(lab_client):
@@ -96,6 +97,20 @@ async def test_events_stream_from_a_cursor(lab_client):
     assert {event.artifact for event in seen} == set(state.report.artifact_ids)
 
 
+async def test_events_of_some_kinds_are_streamed_alone_and_unknown_kinds_are_refused(lab_client):
+    started = await lab_client.start_run(RunRequest([Payload("x", size=1)], count=2), key="k")
+    assert [one async for one in lab_client.follow(started.run)][-1].report.reach.ratio == 1
+    asked = {EventKind.PUBLISHED, EventKind.VALIDATED}
+    every, events = lab_client.events(), lab_client.events(kinds=asked)
+    told = [await anext(every) for _ in range(8)]
+    wanted = [event for event in told if event.kind in asked]
+    assert [await anext(events) for _ in wanted] == wanted
+    await events.aclose()
+    await every.aclose()
+    with pytest.raises(ProblemError, match="kinds"):
+        await anext(lab_client.events(kinds=["nothing"]))
+
+
 async def test_metrics_are_for_prometheus(lab_client, lab):
     await wait_until_up(lab_client, timeout_s=5)
     async with lab_client.wire.open("GET", "/v1/metrics") as response:
@@ -113,6 +128,22 @@ async def test_metrics_tell_the_network_by_rule(lab):
             assert f'p2pnet_lab_network_in_force{{rule="{row.rule}"}} {float(row.ok)}' in text
     assert 'figure="delay_ms"' in text
     assert text.count("p2pnet_lab_network_in_force{") == sum(not row.worst for row in rows)
+
+
+async def test_metrics_tell_what_the_last_run_that_ended_has_found(lab):
+    assert "\np2pnet_lab_last_run_reach_ratio " not in metrics_text(lab.status()).decode(), "there was none"
+    runs = [
+        RunSummary("r-1", "finished", "fail", artifacts=3, reach=0.5, p95_ms=20.0),
+        RunSummary("r-2", "finished", "pass", artifacts=2, reach=0.75, p95_ms=1500.0),
+        RunSummary("r-3", "running", artifacts=9),
+    ]
+    text = metrics_text(msgspec.structs.replace(lab.status(), runs=runs)).decode()
+    for line in (
+        "p2pnet_lab_last_run_reach_ratio 0.75", "p2pnet_lab_last_run_p95_seconds 1.5", "p2pnet_lab_last_run_artifacts 2.0",
+        'p2pnet_lab_run_verdicts{verdict="fail"} 1.0', 'p2pnet_lab_run_verdicts{verdict="invalid"} 0.0',
+        'p2pnet_lab_runs{state="running"} 1.0',
+    ):  # fmt: skip
+        assert f"\n{line}\n" in text
 
 
 async def test_unknown_routes_and_broken_bodies_are_problems(lab_client):
