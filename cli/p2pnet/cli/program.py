@@ -79,7 +79,9 @@ def _placed(command: str, place: Mapping[str, str], name: str, *, at_end: bool) 
     missing = [
         f" {option} {shlex.quote(value)}"
         for option, value in place.items()
-        if option in takes and not re.search(rf" {_SAID.get(option, option)}[ =]", f"{said} ")
+        if option in takes
+        and (option, value) not in _MEANT.get(verb, ())
+        and not re.search(rf" {_SAID.get(option, option)}[ =]", f"{said} ")
     ]
     head = f"p2pnet {verb}"
     if name and re.match(rf"{re.escape(f'{head} {name}')}(?![-\w.])", command):
@@ -88,6 +90,8 @@ def _placed(command: str, place: Mapping[str, str], name: str, *, at_end: bool) 
     return command[:end] + "".join(missing) + command[end:]
 
 
+_MEANT = dict.fromkeys(("install", "uninstall"), (("--on", "cluster"),))
+"""Verb -> what it means anyway."""
 _SAID = {"-n": "(?:-n|--namespace)"}
 
 

@@ -270,9 +270,9 @@ class ClusterTarget:
         except KubeError as error:
             if error.status == 403:
                 error.hint = (
-                    f"ask who may for a Role in {self.kube.namespace} that lets you use this subnet alone: get secrets"
-                    f" {secret}, get subnets {name}, and get, create, update, patch, delete services/proxy {name}-lab:http;"
-                    " docs/kubernetes.md has it written out"
+                    f"ask for a Role in {self.kube.namespace} for this subnet alone: get Secret {secret} and Subnet {name},"
+                    f" and get, create, update, patch, delete services/proxy {name}-lab:http; docs/kubernetes.md has it"
+                    " written out"
                 )
             raise
         try:
