@@ -93,7 +93,10 @@ class TracedEnds(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TracedReceipt(msgspec.Struct, frozen=True, kw_only=True):
-    """One node in a hop tree. `latency_ms` counts from the publication, `edge_ms` from the sender's own receipt."""
+    """One node in a hop tree. `latency_ms` counts from the publication, `edge_ms` from the sender's own receipt.
+
+    It is None of an orphan, and where the sender passed parts on before it had everything itself.
+    """
 
     node: str
     sender: str | None

@@ -155,22 +155,8 @@ class _Journey:
         """Nodes by whom they have it from; by "" those from the publisher, and those of whom that is not known."""
         by_sender: dict[str, list[str]] = defaultdict(list)
         for one in self._tree.nodes:
-            from_publisher = one.orphan or one.parent == self._tree.publisher or one.parent not in self._receipts
-            by_sender["" if from_publisher else one.parent].append(one.node)
-        reached: set[str] = set()
-
-        def walk(pending: list[str]) -> None:
-            while pending:
-                node = pending.pop()
-                reached.add(node)
-                pending += [child for child in by_sender[node] if child not in reached]
-
-        walk(list(by_sender[""]))
-        for one in self._tree.nodes:
-            if one.node not in reached:  # from each other at the same time: the order cannot be told
-                by_sender[one.parent].remove(one.node)
-                by_sender[""].append(one.node)
-                walk([one.node])
+            first = one.orphan or one.parent == self._tree.publisher
+            by_sender["" if first else one.parent].append(one.node)
         return by_sender
 
     def _started_ns(self, node: str) -> int:
