@@ -29,6 +29,7 @@ STOP_S = 30  # grace period; nodes end within 10 s
 NODE_CPU_MILLI = 20  # request per node where the document has none; a node at rest uses less
 NODE_MEMORY_MI = 64
 LAB_LEAVES_S = 30  # a machine that is not ready: nothing is measured without the lab
+HELD_S = 10  # a pod that starts answers a probe when it is up, at the latest after 8 s
 LAB_STATE = "/var/lib/p2pnet"
 NODE_STATE = "/run/p2pnet"
 CODE = "/etc/p2pnet/code"
@@ -234,14 +235,17 @@ def _resources(settings: PodSpec, nodes: int) -> Object:
 
 def _probes(port: int, ready: str) -> Object:
     def probe(path: str, **timing: int) -> Object:
-        return {"httpGet": {"path": path, "port": port, "scheme": "HTTP"}, "timeoutSeconds": 5, **timing}
+        return {"httpGet": {"path": path, "port": port, "scheme": "HTTP"}, **timing}
 
     # Liveness means that the process answers, no more: when all peers are lost a restart of every pod would not help.
     return {
-        # Two minutes to start: a packed pod on a busy machine takes long.
-        "startupProbe": probe("/healthz", periodSeconds=1, failureThreshold=120),
-        "livenessProbe": probe("/healthz", periodSeconds=10, failureThreshold=6),
-        "readinessProbe": probe(ready, periodSeconds=2, failureThreshold=3),
+        # The port is open once Python runs, which the delay is for; then a probe waits for the answer, for up to ten minutes
+        # in all: a packed pod on a busy machine takes long.
+        "startupProbe": probe(
+            "/healthz", initialDelaySeconds=1, periodSeconds=1, timeoutSeconds=HELD_S, failureThreshold=60
+        ),
+        "livenessProbe": probe("/healthz", periodSeconds=10, timeoutSeconds=5, failureThreshold=6),
+        "readinessProbe": probe(ready, periodSeconds=2, timeoutSeconds=HELD_S, failureThreshold=3),
     }
 
 
