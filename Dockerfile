@@ -6,10 +6,11 @@ FROM ${BASE_IMAGE} AS tools
 ARG PIP_CERT
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /src
+# Whatever an index offers, only files of these hashes are installed: `make lock` writes them.
+COPY operator/build.lock ./
 RUN python3 -m venv /tools \
-    && /tools/bin/pip install --quiet "pip==26.3" "hatchling==1.33.0" "hatch-vcs==0.5.0" \
+    && /tools/bin/pip install --quiet --require-hashes --requirement build.lock \
     && python3 -m venv --without-pip /opt/p2pnet
-COPY pyproject.toml ./
 
 FROM tools AS wheel
 ARG VERSION=0.1.dev0
@@ -18,13 +19,14 @@ RUN SETUPTOOLS_SCM_PRETEND_VERSION="${VERSION}" /tools/bin/pip wheel --quiet --n
 
 # Dependencies before the wheel: they change less often, and what builds images keeps layers.
 FROM tools AS node-files
-COPY node/pyproject.toml node/README.md node/LICENSE node/
-RUN /tools/bin/pip --python /opt/p2pnet/bin/python install --quiet --only-deps "./node[image]"
+COPY node/image.lock ./
+RUN /tools/bin/pip --python /opt/p2pnet/bin/python install --quiet --require-hashes --requirement image.lock
 COPY --from=wheel /wheels /wheels
 RUN /tools/bin/pip --python /opt/p2pnet/bin/python install --quiet --no-deps /wheels/*.whl
 
 FROM tools AS operator-files
-RUN /tools/bin/pip --python /opt/p2pnet/bin/python install --quiet --group image-operator
+COPY operator/image.lock ./
+RUN /tools/bin/pip --python /opt/p2pnet/bin/python install --quiet --require-hashes --requirement image.lock
 COPY --from=wheel /wheels /wheels
 RUN /tools/bin/pip --python /opt/p2pnet/bin/python install --quiet --no-deps /wheels/*.whl
 

@@ -7,11 +7,12 @@ DEV := $(VENV)/.dev
 # Python compiles what is imported when it is; compiling all of a Kubernetes client takes longer than fetching it.
 INSTALL := install --quiet --no-compile --disable-pip-version-check
 BUILD := 'pip>=25.1' 'hatchling>=1.27' 'hatch-vcs>=0.5'
+PIN = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url $(LOCK)
 UNIT := not soak and not cluster and not e2e and not browser
 # Of `make test`: one more than cores, for whoever tests in a cluster waits more than works.
 WORKERS ?= $(shell expr $$(nproc 2>/dev/null || echo 2) + 1)
 
-.PHONY: help install dev page demo unit e2e browser cluster coverage test lint docs format bench bench-sim bench-quic bench-rivals soak clean
+.PHONY: help install dev page lock demo unit e2e browser cluster coverage test lint docs format bench bench-sim bench-quic bench-rivals soak clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -35,6 +36,13 @@ $(DEV): $(RUNTIME)
 # The same lock and sources give the same bytes; tests/present/test_vendor.py compares.
 page:  ## build the scripts of the rich HTML page from cli/page (needs node and npm)
 	cd cli/page && npm ci --ignore-scripts && npm run build
+
+# Pins stay as they are where they fit; LOCK="--upgrade" or LOCK="--upgrade-package NAME" moves them. The same lock for every Python and platform.
+lock: $(DEV)  ## what the images install, to the hash: node/image.lock, operator/image.lock and operator/build.lock
+	$(BIN)/python -m pip $(INSTALL) --group lock
+	$(PIN) node/pyproject.toml --extra image --output-file node/image.lock
+	$(PIN) --group image-operator --output-file operator/image.lock
+	$(PIN) --group image-build --output-file operator/build.lock
 
 demo: $(RUNTIME)  ## ten nodes, real files, the report, a hop tree, and down again
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/demo.sh

@@ -1,4 +1,4 @@
-"""Writes what is made of other files: the chart's CRDs, rights and icon, the table of its README and the wheel's install.yaml.
+"""Writes what is made of other files: rights, definitions, dashboard, icon and table of values of the chart, and install.yaml.
 
 `python charts/generate.py` writes, `--check` only says what differs. install.yaml needs helm.
 """
@@ -23,6 +23,9 @@ from p2pnet.operator.rbac import CERT_MANAGER_RIGHTS, CLAIM_RIGHTS, CLUSTER_RIGH
 from p2pnet.operator.subnet.crd import crd as subnet_crd
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+from charts.dashboard import dashboard  # noqa: E402 - run as a script it finds its own folder alone
+
 CHART = ROOT / "charts" / "p2pnet"
 INSTALL = ROOT / "cli" / "p2pnet" / "cli" / "install.yaml"
 NAMESPACE = "p2pnet-system"
@@ -57,6 +60,7 @@ def made(helm_path: str | None) -> Iterator[tuple[Path, str]]:
         "lease": LEASE_RIGHTS,
     }
     yield CHART / "files" / "rbac.yaml", MADE + "".join(_rights(key, some) for key, some in rights.items())
+    yield CHART / "files" / "dashboard.json", dashboard()
     yield CHART / "Chart.yaml", chart()
     yield CHART / "README.md", readme()
     if helm_path is not None:

@@ -18,9 +18,11 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 
 from p2pnet.cli import otlp, run_spans
+from p2pnet.model.control import LinkSample, Sample
 from p2pnet.model.events import Collected, EventKind
 from p2pnet.model.jobs import RunFile, RunRequest
 from p2pnet.model.report import Report
+from p2pnet.model.time_series import NodeSample
 from p2pnet.present import trace_id_of
 from p2pnet.store import State
 
@@ -135,6 +137,36 @@ def test_a_collector_gets_the_spans_of_one_artifact(
     span = request.resource_spans[0].scope_spans[0].spans[0]
     assert span.trace_id.hex() == trace_id_of(kept.run, ARTIFACTS[0])
     assert request.resource_spans[0].scope_spans[0].scope.name == "p2pnet"
+
+
+def test_a_hop_has_what_both_ends_did_where_the_run_was_sampled(
+    p2pnet: Callable[..., Any], kept: Report, state: State
+) -> None:
+    links = [LinkSample("node-3", 1, 1, 0, 0, 0, 1.0, 0, 4_096)]
+    samples = [
+        NodeSample("node-2", 900_000_000, Sample(0, 1.0, 0.25, 0.5, handlers=3, links=links)),
+        NodeSample("node-3", 9_000_000_000, Sample(0, 1.0, 9.0, 0.5)),
+    ]
+    (state.run(kept.run) / "samples.ndjson").write_bytes(b"".join(msgspec.json.encode(one) + b"\n" for one in samples))
+
+    document = json.loads(p2pnet("trace", "demo", ARTIFACTS[0], "-o", "json").out)
+    line = json.loads(p2pnet("trace", "demo", ARTIFACTS[0], "--otel", "-").out)
+
+    load = {"cpu": 0.5, "lag_ms": 250.0, "queued_bytes": 4_096, "handlers": 3}
+    assert [one["ends"] for one in document["receipts"]] == [
+        {"sender": None, "receiver": load | {"queued_bytes": 0}}, {"sender": load, "receiver": None},
+    ]  # fmt: skip
+    told = {
+        one["key"]: one["value"]
+        for some in line["resourceSpans"]
+        for scope in some["scopeSpans"]
+        for span in scope["spans"]
+        if span["name"] == "receive node-3"
+        for one in span["attributes"]
+    }
+    assert told["p2pnet.sender.queued_bytes"] == {"intValue": "4096"}
+    assert told["p2pnet.sender.cpu"] == {"doubleValue": 0.5}
+    assert "p2pnet.receiver.cpu" not in told
 
 
 def test_a_report_sends_those_of_all_artifacts_some_at_a_time_with_what_the_environment_adds(

@@ -40,6 +40,8 @@ from p2pnet.cli.documents import (
     SubnetLine,
     SubnetList,
     Trace,
+    TracedEnds,
+    TracedLoad,
     TracedPhases,
     TracedReceipt,
     WithdrawnArtifact,
@@ -97,11 +99,13 @@ def fetched_trace() -> Trace:
         TracedPhases(announce_ms=0.0, wait_ms=0.0, request_ms=0.0, transfer_ms=45.0, validate_ms=15.0),
         None,
     ]
+    load = TracedLoad(cpu=0.875, lag_ms=12.5, queued_bytes=300_000, handlers=3)
     edges = [("node-0", 100.0, 100.0), ("node-1", 140.0, 40.0), ("node-0", 60.0, 60.0), ("node-3", 75.0, 15.0)]
     receipts = [
         TracedReceipt(
             node=f"node-{number}", sender=sender, hop=1, latency_ms=latency, edge_ms=edge, critical=number < 3,
             phases=split,
+            ends=TracedEnds(sender=load, receiver=None) if number > 1 else TracedEnds(sender=None, receiver=load),
         )
         for number, ((sender, latency, edge), split) in enumerate(zip(edges, phases, strict=True), start=1)
     ]  # fmt: skip

@@ -13,7 +13,13 @@ DOTTED = re.compile(r"`(p2pnet(?!\.io)(?:\.[a-z_0-9]+)+)")
 LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#\s]+)(?:#[^)]*)?\)")
 
 
-ATTRIBUTES = set(re.findall(r'"(p2pnet\.[a-z_.]+)"', (ROOT / "cli/p2pnet/present/spans.py").read_text()))
+_SPANS = (ROOT / "cli/p2pnet/present/spans.py").read_text()
+_LOADS = [
+    f"{end}.{figure}"
+    for end in ("p2pnet.sender", "p2pnet.receiver")
+    for figure in re.findall(r"\{prefix\}\.(\w+)", _SPANS)
+]
+ATTRIBUTES = {*re.findall(r'"(p2pnet\.[a-z_.]+)"', _SPANS), *_LOADS}
 """Of spans, which look like modules."""
 
 

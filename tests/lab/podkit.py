@@ -44,6 +44,8 @@ class Pods:
         self.authority = Authority.create("demo", now=self.now, ttl=timedelta(days=1))
         self.ports = [port for _ in range(0, nodes, per_pod) for port in ports_of_a_pod(per_pod)][:nodes]
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.health: dict[int, int] = {}
+        """Port of the health page of each pod, by its first node."""
         for folder in (self.mounts.members, self.mounts.document, self.mounts.token):
             folder.parent.mkdir(parents=True, exist_ok=True)
         self.write_members(self.membership(1))
@@ -100,9 +102,10 @@ class Pods:
             (folder / "identity" / f"node-{index}.crt").write_bytes(leaf.chain_pem)
             (folder / "identity" / f"node-{index}.key").write_bytes(leaf.key_pem)
         (folder / "identity" / "ca.crt").write_bytes(self.authority.certificate_pem)
+        self.health[first] = ports_in_a_row(1 + len(indices))
         words = [
             "--mounts", folder, "--run", folder / "run", "--udp-port", self.ports[first],
-            "--health-port", ports_in_a_row(1 + len(indices)),
+            "--health-port", self.health[first],
         ]  # fmt: skip
         members = ",".join(f"node-{index}" for index in indices)
         environment = {"P2PNET_MEMBERS": members, "P2PNET_HOST": self.host}

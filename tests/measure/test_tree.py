@@ -66,6 +66,31 @@ def test_a_receipt_from_a_node_without_one_is_an_orphan() -> None:
     assert drawn.unreached == ["node-2", "node-4", "node-5"]
 
 
+def test_who_passed_parts_on_before_it_had_all_is_known_by_its_fewer_hops() -> None:
+    drawn = tree(PUBLISHED, receipt("node-1", "node-0", 150), receipt("node-2", "node-1", 140, 2))
+    early = drawn.nodes[0]
+    assert (early.node, early.parent, early.orphan, early.edge_ms, early.latency_ms) == (
+        "node-2",
+        "node-1",
+        False,
+        None,
+        40.0,
+    )
+    assert drawn.critical_path == ["node-0", "node-1"]
+    assert [one.node for one in drawn.children("node-1")] == ["node-2"]
+    later = tree(PUBLISHED, receipt("node-1", "node-0", 150, 2), receipt("node-2", "node-1", 140, 2))
+    assert later.nodes[0].orphan
+
+
+def test_a_circle_is_cut_at_its_first_receipt() -> None:
+    drawn = tree(
+        PUBLISHED, receipt("node-1", "node-3", 120, 3), receipt("node-2", "node-1", 130, 4),
+        receipt("node-3", "node-2", 140, 2), receipt("node-4", "node-3", 150, 3),
+    )  # fmt: skip
+    assert [one.node for one in drawn.orphans] == ["node-1"]
+    assert drawn.critical_path == ["node-1", "node-2", "node-3", "node-4"]
+
+
 def test_without_a_publication_the_rest_is_still_told() -> None:
     drawn = tree(receipt("node-1", "node-0", 110), receipt("node-2", "node-1", 120))
     assert (drawn.publisher, drawn.size) == (None, None)
@@ -84,14 +109,22 @@ def test_events_of_other_artifacts_and_strangers_are_left_aside() -> None:
     assert tree(PUBLISHED, other, receipt("outsider-0", "node-0", 105)).nodes == []
 
 
-@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 6), st.integers(0, 20)), max_size=30), st.booleans())
-def test_any_events_give_a_tree_without_circles(events: list[tuple[int, int, int]], published: bool) -> None:
-    receipts = [receipt(NODES[node], [*NODES, ""][peer], 100 + t_ms) for node, peer, t_ms in events]
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.integers(0, 6), st.integers(0, 20), st.integers(0, 4)), max_size=30),
+    st.booleans(),
+)
+def test_any_events_give_a_tree_without_circles(events: list[tuple[int, int, int, int]], published: bool) -> None:
+    receipts = [receipt(NODES[node], [*NODES, ""][peer], 100 + t_ms, hop) for node, peer, t_ms, hop in events]
     drawn = tree(*receipts, *([PUBLISHED] if published else []))
     reached = {one.node for one in drawn.nodes}
     assert len(reached) == len(drawn.nodes)
     assert reached.isdisjoint(drawn.unreached)
     assert len(set(drawn.critical_path)) == len(drawn.critical_path)
+    parents = {one.node: one.parent for one in drawn.nodes if not one.orphan}
+    ends = set(parents)
+    for _ in NODES:
+        ends = {parents.get(node, "") for node in ends}
+    assert ends <= {""}
     assert len(reached) + len(drawn.unreached) + published == len(NODES)
 
 

@@ -125,6 +125,22 @@ def test_a_sample_says_what_the_link_carried_and_silent_links_are_left_out() -> 
     act(scenario)
 
 
+def test_a_sample_says_how_much_waited_in_quic_although_all_of_it_has_left_since() -> None:
+    async def scenario(sampled: SampledLink) -> None:
+        sampled.ask()
+        sampled.one.shape(node_1=LinkShape(delay_ns=40_000_000))
+        await sampled.second()
+        await sampled.connection.request(b"/x", bytes(1_000_000))
+        assert sampled.connection.unsent_bytes == 0
+        await sampled.second()
+        assert sampled.ask()[-1].links[0].unsent_bytes > 100_000
+        await sampled.connection.request(b"/x", b"")
+        await sampled.second()
+        assert sampled.ask()[-1].links[0].unsent_bytes == 0
+
+    act(scenario)
+
+
 def test_a_sample_says_what_the_network_dropped_and_what_waits() -> None:
     async def scenario(sampled: SampledLink) -> None:
         sampled.ask()

@@ -132,7 +132,7 @@ def test_a_name_that_is_taken_is_refused() -> None:
         ({"lose": "5%"}, "lose: unknown key, did you mean 'loss'?"),
         ({"loss": 5}, "loss: '5' is no share"),
         ({"loss": "5%", "from": "node-9"}, "from: no node is named 'node-9'"),
-        ({"name": "Bad Name", "loss": "5%"}, "name: should match pattern"),
+        ({"name": "Bad Name", "loss": "5%"}, "name: 'Bad Name' is no name of a fault"),
         ({}, "does nothing: give it a shape, access, block, partition, pause, kill, restart or churn"),
         (
             {"latency": "2h", "from": "node-9"},

@@ -42,7 +42,7 @@ status: {state: Running}
 @pytest.mark.parametrize(
     ("spec", "path", "wanted"),
     [
-        ({"subnet": "Demo"}, "spec.subnet", "match"),
+        ({"subnet": "Demo"}, "spec.subnet", "no name of a subnet"),
         ({"size": 65536}, "spec.size", "a number with its unit"),
         ({"size": "0B"}, "spec.size", "from 1B to 128Mi"),
         ({"size": "1Gi"}, "spec.size", "from 1B to 128Mi"),
@@ -59,7 +59,7 @@ status: {state: Running}
         ({"within": "0s"}, "spec.within", "above zero"),
         ({"within": "25h"}, "spec.within", "at most 1d"),
         ({"ttl": "1s"}, "spec.ttl", "from 10s"),
-        ({"expect": ["p95 <= 800"]}, "spec.expect[0]", "'p95 <= 800': write a metric (p50"),
+        ({"expect": ["p95 <= 800"]}, "spec.expect[0]", "'p95 <= 800' is no expectation: write a metric (p50"),
         ({"expect": ["lost == 0"]}, "spec.expect[0]", "p50 p90"),
         ({"expect": "reach >= 99%"}, "spec.expect", "list"),
         ({"expect": [7]}, "spec.expect[0]", "write a text"),

@@ -1,5 +1,7 @@
 """What a pod's health page makes of those of its nodes."""
 
+import asyncio
+
 from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
@@ -47,7 +49,7 @@ async def test_a_pod_is_ready_when_all_its_nodes_are_and_healthy_while_one_is_pa
     ports = {name: free_port() for name in said}
     runners = {name: await serve(ports[name], name, said) for name in said}
     still: dict[str, str] = {}
-    page = pod_health.PodHealth(ports, lambda: still)
+    page = pod_health.PodHealth(ports, lambda: still, hold_s=0.0)
     _, port = await page.start("127.0.0.1", 0)
     assert await pod_health.ask(port, "/readyz") == (503, "node-1: node-1\n")
     said["node-1"] = 200
@@ -63,6 +65,31 @@ async def test_a_pod_is_ready_when_all_its_nodes_are_and_healthy_while_one_is_pa
     assert (await pod_health.ask(port, "/healthz"))[0] == 0
     for runner in runners.values():
         await runner.cleanup()
+
+
+async def test_a_probe_of_a_pod_that_starts_waits_for_its_answer_and_later_ones_do_not() -> None:
+    port, said, asked = free_port(), {"node-0": 503}, 0
+
+    async def handler(_request: web.Request) -> web.Response:
+        nonlocal asked
+        asked += 1
+        said["node-0"] = 200 if asked >= 3 else 503
+        return web.Response(status=said["node-0"], text="x\n")
+
+    app = web.Application()
+    app.add_routes([web.get("/{path}", handler)])
+    runner = await serve_app(port, app)
+    page = pod_health.PodHealth({"node-0": port}, dict, hold_s=60.0)
+    _, there = await page.start("127.0.0.1", 0)
+    assert await asyncio.gather(*(pod_health.ask(there, "/healthz") for _ in range(5))) == [(200, "ok\n")] * 5
+    assert asked == 3, "one look for all who wait"
+    asked = -100
+    assert (await pod_health.ask(there, "/healthz"))[0] == 503, "it has been up"
+    waiting = asyncio.create_task(pod_health.ask(there, "/readyz"))
+    await asyncio.sleep(0.05)
+    await page.stop()
+    assert (await waiting)[0] == 0
+    await runner.cleanup()
 
 
 async def serve(port: int, name: str, said: dict[str, int]) -> web.AppRunner:

@@ -76,8 +76,27 @@ class TracedPhases(msgspec.Struct, frozen=True, kw_only=True):
     validate_ms: float
 
 
+class TracedLoad(msgspec.Struct, frozen=True, kw_only=True):
+    """What one end of a hop did in the seconds of the hop: see `EndLoad`."""
+
+    cpu: float
+    lag_ms: float
+    queued_bytes: int
+    handlers: int
+
+
+class TracedEnds(msgspec.Struct, frozen=True, kw_only=True):
+    """Both ends of a hop; None for one that was not sampled then."""
+
+    sender: TracedLoad | None
+    receiver: TracedLoad | None
+
+
 class TracedReceipt(msgspec.Struct, frozen=True, kw_only=True):
-    """One node in a hop tree. `latency_ms` counts from the publication, `edge_ms` from the sender's own receipt."""
+    """One node in a hop tree. `latency_ms` counts from the publication, `edge_ms` from the sender's own receipt.
+
+    It is None of an orphan, and where the sender passed parts on before it had everything itself.
+    """
 
     node: str
     sender: str | None
@@ -90,6 +109,8 @@ class TracedReceipt(msgspec.Struct, frozen=True, kw_only=True):
     """Its sender is not known to have had the artifact before."""
     phases: TracedPhases | None = None
     """None where the arrival of its bytes is not on record, and for an orphan that was pushed."""
+    ends: TracedEnds | None = None
+    """None where neither end was sampled: in virtual time, and of what no run published."""
 
 
 class KeptRun(msgspec.Struct, frozen=True, kw_only=True):

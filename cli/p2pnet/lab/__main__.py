@@ -4,11 +4,23 @@
 environment.
 """
 
+import sys
+
+from p2pnet.supervisor.door import EVERYWHERE, address_in, open_door
+
+POD_PORT = 8090
+# Before the imports below, which take long on a busy machine: a probe waits then, and is not refused.
+_door = (
+    open_door(*address_in(sys.argv, "--listen", (EVERYWHERE, POD_PORT)))
+    if __name__ == "__main__" and "--pod" in sys.argv
+    else None
+)
+
 import argparse
 import contextlib
 import logging
 import os
-import sys
+import socket
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,12 +39,12 @@ from p2pnet.subnet.document import load_subnet
 from p2pnet.subnet.spec import Subnet
 
 POD_STATE = Path("/var/lib/p2pnet")
-POD_LISTEN = "[::]:8090"  # every address, of both IP families
+POD_LISTEN = f"[::]:{POD_PORT}"  # every address, of both IP families
 
 log = logging.getLogger("p2pnet.lab")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, door: socket.socket | None = None) -> int:
     """Parse and run. Exit code: 0 stopped, 2 a bad document or state directory, 3 nodes cannot be kept running, 70 a bug."""
     parser = _parser()
     options = parser.parse_args(arguments)
@@ -53,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     if options.pod:
         _log_to_file(paths)
-    return _reported(paths, (lambda: _run_pod(paths, options)) if options.pod else (lambda: _run_local(paths)))
+    return _reported(paths, (lambda: _run_pod(paths, options, door)) if options.pod else (lambda: _run_local(paths)))
 
 
 def _log_to_file(paths: SubnetPaths) -> None:
@@ -90,9 +102,9 @@ def _run_local(paths: SubnetPaths) -> int:
     return uvloop.run(serve_local(paths, _read_document(paths)))
 
 
-def _run_pod(paths: SubnetPaths, options: Namespace) -> int:
+def _run_pod(paths: SubnetPaths, options: Namespace, door: socket.socket | None) -> int:
     namespace = os.environ.get("P2PNET_NAMESPACE") or "default"
-    return uvloop.run(serve_pod(paths, Mounts(options.mounts), namespace, options.listen))
+    return uvloop.run(serve_pod(paths, Mounts(options.mounts), namespace, options.listen, door))
 
 
 def _reported(paths: SubnetPaths, work: Callable[[], int]) -> int:
@@ -126,4 +138,4 @@ def _failed(paths: SubnetPaths, problem: Problem) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(door=_door))

@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import time
 from typing import IO
 
@@ -153,8 +154,13 @@ async def serve_local(paths: SubnetPaths, subnet: Subnet) -> int:
     return 0
 
 
-async def serve_pod(paths: SubnetPaths, mounts: Mounts, namespace: str, listen: tuple[str, int]) -> int:
-    """Run the lab of a subnet in a cluster, on TCP; returns the exit code. Raises P2pnetError, OSError."""
+async def serve_pod(
+    paths: SubnetPaths, mounts: Mounts, namespace: str, listen: tuple[str, int], door: socket.socket | None = None
+) -> int:
+    """Run the lab of a subnet in a cluster, on TCP, on `door` where that listens already; returns the exit code.
+
+    Raises P2pnetError, OSError.
+    """
     paths.make()
     backend = PodBackend(mounts, namespace, host=ANY)
     _close_open_runs(paths)
@@ -162,7 +168,7 @@ async def serve_pod(paths: SubnetPaths, mounts: Mounts, namespace: str, listen: 
     _stop_on_signals(lab)
     server = PodServer(lab, mounts.token)
     try:
-        host, port = await server.open(*listen)
+        host, port = await server.open(*listen, door)
         log.info("subnet %s: listening on %s", paths.name, address_text(host, port))
         await _until_stopped(lab)
     finally:

@@ -30,7 +30,7 @@ KINDS = (
     SeriesKind("lag", "Event loop late by", "ms", "most"),
     SeriesKind("rtt", "Median round trip", "ms", "mean"),
     SeriesKind("lost", "Datagrams lost", "1/s", "mean"),
-    SeriesKind("queued", "Waiting for the link", "B", "most"),
+    SeriesKind("queued", "Waiting to be sent", "B", "most"),
     SeriesKind("handlers", "Messages waiting for handlers", "", "most"),
 )
 
@@ -117,6 +117,8 @@ def _values(sample: Sample) -> Sequence[float]:
         sample.lag_s * 1000,
         median(trips) if trips else 0.0,
         sum(link.lost for link in sample.links) / span,
-        sample.up_queued_bytes + sample.down_queued_bytes + sum(link.queued_bytes for link in sample.links),
+        sample.up_queued_bytes
+        + sample.down_queued_bytes
+        + sum(link.queued_bytes + link.unsent_bytes for link in sample.links),
         sample.handlers,
     )

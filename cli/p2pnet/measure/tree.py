@@ -1,4 +1,9 @@
-"""The hop tree of one artifact: who got it from whom, which path took longest, and who never got it."""
+"""The hop tree of one artifact: who got it from whom, which path took longest, and who never got it.
+
+The rule for who passed it on to a node: the peer that completed it there, if that had it before, or over fewer hops: such a peer
+passed parts on before it had validated all of it itself. Where that leads in a circle, it is cut at its first receipt. The rich
+page draws by the same rule (`Journey.parents` in cli/page/src/model.js), and a test compares the two.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -39,15 +44,23 @@ class HopNode:
     latency_ms: float | None
     """Since the publication; None when that is not on record."""
     edge_ms: float | None
-    """Since the parent's own receipt; None for an orphan."""
+    """Since the parent's own receipt; None for an orphan, and where the parent validated it later itself."""
     bytes: int = 0
     duplicates: int = 0
     orphan: bool = False
-    """Its parent has no receipt on record, or only a later one: it cannot be attached to the tree."""
+    """Its parent has no receipt on record, or only a later one of no fewer hops: it cannot be attached to the tree."""
     critical: bool = False
     """Whether it is on the critical path."""
     phases: HopPhases | None = None
     """None where the arrival of its bytes is not on record, and for an orphan that was pushed."""
+
+    @property
+    def took_ms(self) -> float:
+        """From when the hop began until the receipt: all its phases; 0 where neither these nor its sender's receipt are known."""
+        if self.phases is None:
+            return self.edge_ms or 0.0
+        one = self.phases
+        return one.announce_ms + one.wait_ms + one.request_ms + one.transfer_ms + one.validate_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +123,11 @@ def hop_tree(
     if published:
         had[published.node] = published.t_ns
     arrived = sorted(receipts.values(), key=lambda one: (one.t_ns, one.hop, one.node))
-    path = _critical_path(arrived, receipts, had)
-    nodes = [_node(one, gathered, had, critical=one.node in path) for one in arrived]
+    parents = _parents(receipts, had, publisher, names)
+    path = _critical_path(arrived, parents)
+    since = {node: had[parent] for node, parent in parents.items()}
+    critical = frozenset(path)
+    nodes = [_node(one, gathered, since.get(one.node), critical=one.node in critical) for one in arrived]
     return HopTree(
         artifact=artifact,
         publisher=publisher,
@@ -148,25 +164,44 @@ def _gather(artifact: str, events: Iterable[Collected], names: frozenset[str]) -
     return found
 
 
-def _is_orphan(receipt: Collected, had: dict[str, int]) -> bool:
-    """Whether the parent has no receipt, or a later one (events of its first incarnation are lost): a cycle could follow."""
-    return receipt.peer == receipt.node or had.get(receipt.peer, receipt.t_ns + 1) > receipt.t_ns
+def _parents(
+    receipts: dict[str, Collected], had: dict[str, int], publisher: str | None, names: Sequence[str]
+) -> dict[str, str]:
+    """By receiver, who passed it on; orphans are left out. `had`: when each node had it."""
+    hops = {node: one.hop for node, one in receipts.items()}
+    if publisher is not None:
+        hops[publisher] = 0
+    found = {
+        node: one.peer
+        for node, one in receipts.items()
+        if one.peer in had and one.peer != node and (had[one.peer] <= one.t_ns or hops[one.peer] < one.hop)
+    }
+    order = {name: number for number, name in enumerate(names)}
+    walked: dict[str, str] = {}
+    for start in [name for name in names if name in found]:
+        node = start
+        while node in found and node not in walked:
+            walked[node] = start
+            node = found[node]
+        if node in found and walked[node] == start:
+            circle = [node]
+            while (after := found[circle[-1]]) != node:
+                circle.append(after)
+            del found[min(circle, key=lambda one: (had[one], order[one]))]
+    return found
 
 
-def _critical_path(arrived: list[Collected], receipts: dict[str, Collected], had: dict[str, int]) -> list[str]:
+def _critical_path(arrived: list[Collected], parents: dict[str, str]) -> list[str]:
     if not arrived:
         return []
     path = [arrived[-1].node]
-    while path[-1] in receipts and not _is_orphan(receipts[path[-1]], had):
-        parent = receipts[path[-1]].peer
-        if parent in path:  # a cycle of equal times: the order cannot be told
-            break
-        path.append(parent)
+    while path[-1] in parents:
+        path.append(parents[path[-1]])
     return path[::-1]
 
 
-def _node(receipt: Collected, gathered: _Gathered, had: dict[str, int], *, critical: bool) -> HopNode:
-    orphan = _is_orphan(receipt, had)
+def _node(receipt: Collected, gathered: _Gathered, had_ns: int | None, *, critical: bool) -> HopNode:
+    """`had_ns`: when the parent had it; None for an orphan."""
     published, arrival = gathered.published, gathered.arrivals.get(receipt.node)
     return HopNode(
         node=receipt.node,
@@ -174,12 +209,12 @@ def _node(receipt: Collected, gathered: _Gathered, had: dict[str, int], *, criti
         hop=receipt.hop,
         t_ns=receipt.t_ns,
         latency_ms=(receipt.t_ns - published.t_ns) / 1e6 if published else None,
-        edge_ms=None if orphan else (receipt.t_ns - had[receipt.peer]) / 1e6,
+        edge_ms=None if had_ns is None or had_ns > receipt.t_ns else (receipt.t_ns - had_ns) / 1e6,
         bytes=receipt.bytes if arrival is None else arrival.bytes,
         duplicates=gathered.duplicates.get(receipt.node, 0),
-        orphan=orphan,
+        orphan=had_ns is None,
         critical=critical,
-        phases=None if arrival is None else _phases(receipt, arrival, None if orphan else had[receipt.peer]),
+        phases=None if arrival is None else _phases(receipt, arrival, had_ns),
     )
 
 

@@ -8,10 +8,11 @@ Names of attributes are those of OpenTelemetry's semantic conventions where ther
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
+from p2pnet.measure.hop_ends import EndLoad, HopEnds
 from p2pnet.measure.tree import HopNode, HopTree
 from p2pnet.model.events import Collected, EventKind
 from p2pnet.model.ids import DEFAULT_CLIENT
@@ -85,12 +86,15 @@ def resource_of(node: str, run: RunFile) -> dict[str, AttributeValue]:
     return named
 
 
-def artifact_spans(tree: HopTree, run: RunFile, events: Iterable[Collected] = ()) -> list[ArtifactSpan]:
+def artifact_spans(
+    tree: HopTree, run: RunFile, events: Iterable[Collected] = (), ends: Mapping[str, HopEnds] | None = None
+) -> list[ArtifactSpan]:
     """The trace of one artifact, the root first and parents before their children; none of an artifact without events.
 
     `events`: those of the artifact, in any order; what else they tell is written into the spans.
+    `ends`: by receiver, what both ends of its hop did.
     """
-    return _Journey(tree, run, events).spans()
+    return _Journey(tree, run, events, ends or {}).spans()
 
 
 def _digest(length: int, *parts: str) -> str:
@@ -101,7 +105,8 @@ def _digest(length: int, *parts: str) -> str:
 class _Journey:
     """One artifact's way. Times are those of the run until spans are made of them."""
 
-    def __init__(self, tree: HopTree, run: RunFile, events: Iterable[Collected]) -> None:
+    def __init__(self, tree: HopTree, run: RunFile, events: Iterable[Collected], ends: Mapping[str, HopEnds]) -> None:
+        self._ends = ends
         self._tree = tree
         self._run = run
         self._trace_id = trace_id_of(run.run, tree.artifact)
@@ -150,22 +155,8 @@ class _Journey:
         """Nodes by whom they have it from; by "" those from the publisher, and those of whom that is not known."""
         by_sender: dict[str, list[str]] = defaultdict(list)
         for one in self._tree.nodes:
-            from_publisher = one.orphan or one.parent == self._tree.publisher or one.parent not in self._receipts
-            by_sender["" if from_publisher else one.parent].append(one.node)
-        reached: set[str] = set()
-
-        def walk(pending: list[str]) -> None:
-            while pending:
-                node = pending.pop()
-                reached.add(node)
-                pending += [child for child in by_sender[node] if child not in reached]
-
-        walk(list(by_sender[""]))
-        for one in self._tree.nodes:
-            if one.node not in reached:  # from each other at the same time: the order cannot be told
-                by_sender[one.parent].remove(one.node)
-                by_sender[""].append(one.node)
-                walk([one.node])
+            first = one.orphan or one.parent == self._tree.publisher
+            by_sender["" if first else one.parent].append(one.node)
         return by_sender
 
     def _started_ns(self, node: str) -> int:
@@ -241,6 +232,9 @@ class _Journey:
             "p2pnet.critical": receipt.critical, "p2pnet.orphan": receipt.orphan or None,
             "p2pnet.duplicates": receipt.duplicates, "p2pnet.clock.bound_ms": self._run.clock_bound_ms,
         }  # fmt: skip
+        ends = self._ends.get(receipt.node)
+        if ends is not None:
+            attributes |= _load("p2pnet.sender", ends.sender) | _load("p2pnet.receiver", ends.receiver)
         hop = self._span(
             "receive", parent, receipt.node, (self._started_ns(receipt.node), receipt.t_ns), SpanKind.CONSUMER,
             attributes=self._shared | _known(attributes),
@@ -273,6 +267,15 @@ class _Journey:
             "p2pnet.detail": event.detail or None,
         }  # fmt: skip
         return SpanEvent(str(event.kind), self._unix_ns(event.t_ns), _known(told))
+
+
+def _load(prefix: str, load: EndLoad | None) -> dict[str, AttributeValue | None]:
+    if load is None:
+        return {}
+    return {
+        f"{prefix}.cpu": load.cpu, f"{prefix}.lag_ms": load.lag_ms, f"{prefix}.queued_bytes": load.queued_bytes,
+        f"{prefix}.handlers": load.handlers,
+    }  # fmt: skip
 
 
 def _ns(seconds: float) -> int:

@@ -218,6 +218,8 @@ def _row(depth: int, node: HopNode, last_ms: float) -> Markup:
     source: list[Content] = [node.parent or "unknown"]
     if node.orphan:
         source.append(" (no receipt of its own on record)")
+    elif node.edge_ms is None:
+        source.append(" (before it had all of it itself)")
     name = tag(
         "span", node.node, _mark("on the critical path") if node.critical else None, class_="hop", style=_deep(depth)
     )

@@ -9,9 +9,9 @@ from pydantic_core import core_schema
 
 from p2pnet.measure.pace import PACE_CHARS_MAX, OfferedPace
 from p2pnet.measure.pace import parse as parse_pace
-from p2pnet.model import limits
+from p2pnet.model import limits, units
 from p2pnet.model.expectation_words import EXPRESSION_CHARS_MAX
-from p2pnet.model.ids import SUBNET_NAME
+from p2pnet.subnet.names import SubnetName
 from p2pnet.subnet.network_spec import FaultSpec
 from p2pnet.subnet.quantities import Document, DurationText, Quantity, ShareText, SizeText, Text
 from p2pnet.subnet.spec import API_VERSION, DEFAULT_GROUP, SIMULATED_NODES_MAX, Spec
@@ -91,7 +91,8 @@ class PaceText(Quantity):
     """`10/s`, or `2/s for 30s, then 2/s to 20/s over 1m, then 20/s`."""
 
     __slots__ = ()
-    pattern = r"^\s*[0-9]+(\.[0-9]+)?\s*/[smh]"
+    pattern = r"^\s*[0-9]+(\.[0-9]+)?\s*/[smh][\s\S]*$"
+    words = units.NO_RATE
     chars_max = PACE_CHARS_MAX
 
     @staticmethod
@@ -268,7 +269,7 @@ class ScenarioSpec(Document):
 class ScenarioMetadata(Document):
     """Its name, and what it is about."""
 
-    name: Annotated[str, Field(pattern=f"^{SUBNET_NAME.pattern}$")]
+    name: SubnetName
     """The scenario's name, and that of its subnet, at most 40 characters, e.g. partition-and-heal. Required."""
     description: Annotated[str, Field(max_length=2_000)] = ""
     """What it shows, in a sentence or two. Default: none."""

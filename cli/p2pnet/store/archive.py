@@ -63,6 +63,15 @@ _collected = msgspec.json.Decoder(Collected)
 _sample = msgspec.json.Decoder(NodeSample)
 
 
+class _SampleEnd(msgspec.Struct):
+    """What of a line tells its time."""
+
+    t_ns: int
+
+
+_sample_end = msgspec.json.Decoder(_SampleEnd)
+
+
 def list_heads(state_dir: State | Path, subnet: str | None = None) -> list[RunHead]:
     """Heads of all runs or of one subnet's, oldest first; directories without a readable run.json are skipped."""
     state = _state(state_dir)
@@ -125,12 +134,17 @@ def iter_events(path: Path, artifact: str | None = None, kind: EventKind | None 
                 yield event
 
 
-def iter_samples(folder: Path) -> Iterator[NodeSample]:
-    """The time series of a run in file order, from its directory; none where there is none, incomplete lines are skipped."""
+def iter_samples(folder: Path, between_ns: tuple[int, int] | None = None) -> Iterator[NodeSample]:
+    """The time series of a run in file order, from its directory; none where there is none, incomplete lines are skipped.
+
+    `between_ns`: only those that end within these times.
+    """
     with open_plain(folder, SAMPLES_FILE) as file:
         for line in _lines(file):
             with contextlib.suppress(msgspec.DecodeError):
-                yield _sample.decode(line)
+                # Most lines of a long run are of other times; to see that takes a tenth of decoding them whole.
+                if between_ns is None or between_ns[0] <= _sample_end.decode(line).t_ns <= between_ns[1]:
+                    yield _sample.decode(line)
 
 
 def events_file(folder: Path) -> Path:

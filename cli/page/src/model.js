@@ -16,11 +16,13 @@ export class Journey {
     this.duplicates = new Uint32Array(nodes);
     /** Nodes in the order of arrival. */
     this.order = [];
+    this.parents = null;
   }
 
   /** Take in receipts, in any order; the first of each node counts. */
   append(batch) {
     let sorted = true;
+    this.parents = null;
     batch.node.forEach((node, index) => {
       const at = batch.after_us[index];
       if (node === this.publisher || !(node >= 0 && node < this.arrival.length)) return;
@@ -65,11 +67,40 @@ export class Journey {
     return low;
   }
 
-  /** Who passed it on to a node: null where that is not known. A sender of fewer hops may have validated it later itself. */
+  /** Who passed it on to a node: null where that is not known. */
   parent(node) {
-    const from = this.from[node];
-    if (node === this.publisher || from < 0 || from === node || !this.has(from)) return null;
-    return this.at(from) <= this.arrival[node] || this.hop[from] < this.hop[node] ? from : null;
+    this.parents ??= this.#parents();
+    const parent = this.parents[node];
+    return parent < 0 ? null : parent;
+  }
+
+  /**
+   * By the rule of cli/p2pnet/measure/tree.py: who completed it at a node, if that had it before, or over fewer hops, for then
+   * it passed parts on before it had validated all; a circle is cut at its first receipt.
+   */
+  #parents() {
+    const found = new Int32Array(this.arrival.length).fill(-1);
+    for (const node of this.order) {
+      const from = this.from[node];
+      if (from < 0 || from === node || !this.has(from)) continue;
+      const hop = from === this.publisher ? 0 : this.hop[from];
+      if (this.at(from) <= this.arrival[node] || hop < this.hop[node]) found[node] = from;
+    }
+    const walked = new Int32Array(found.length).fill(-1);
+    for (let start = 0; start < found.length; start++) {
+      let node = start;
+      while (node >= 0 && found[node] >= 0 && walked[node] < 0) {
+        walked[node] = start;
+        node = found[node];
+      }
+      if (node < 0 || found[node] < 0 || walked[node] !== start) continue;
+      let first = node;
+      for (let one = found[node]; one !== node; one = found[one]) {
+        if (this.arrival[one] < this.arrival[first] || (this.arrival[one] === this.arrival[first] && one < first)) first = one;
+      }
+      found[first] = -1;
+    }
+    return found;
   }
 
   /** From the sender's receipt to the node's own, in microseconds; null where it is not known, or would be negative. */
@@ -82,12 +113,8 @@ export class Journey {
   /** From the publisher (or the first that is known) to a node. */
   path(node) {
     const path = [node];
-    const seen = new Set(path);
-    for (let next = this.parent(node); next !== null && !seen.has(next); next = this.parent(next)) {
-      path.unshift(next);
-      seen.add(next);
-    }
-    return path;
+    for (let next = this.parent(node); next !== null; next = this.parent(next)) path.push(next);
+    return path.reverse();
   }
 }
 

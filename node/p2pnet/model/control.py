@@ -286,6 +286,8 @@ class LinkSample(msgspec.Struct, frozen=True, array_like=True):
     rtt_ms: float
     window_bytes: int
     """QUIC's congestion window now."""
+    unsent_bytes: int = 0
+    """The most that waited in QUIC for its window, its turn or the peer in this second; looked at 20 times."""
 
 
 class Sample(msgspec.Struct, frozen=True, omit_defaults=True):

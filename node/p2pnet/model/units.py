@@ -15,38 +15,49 @@ _BITS = {"bit": 1, "kbit": 10**3, "Kbit": 10**3, "Mbit": 10**6, "Gbit": 10**9}
 _RATES = {"/s": "1", "/m": "60", "/h": "3600"}
 
 
-def _parse(text: str, units: dict[str, str] | dict[str, int], what: str, example: str) -> Decimal:
+def _words(what: str, example: str, units: dict[str, str] | dict[str, int]) -> str:
+    return f"no {what}: write a number with its unit, like {example} (units: {' '.join(units)})"
+
+
+NO_DURATION = _words("duration", "90ms or 2h", _SECONDS)
+NO_SIZE = _words("size", "64KiB", _BYTES)
+NO_WHOLE_SIZE = "no size: it is not a whole number of bytes"
+NO_BANDWIDTH = _words("bandwidth", "50Mbit", _BITS)
+NO_RATE = "no rate: write a number per time above zero, like 2/s or 30/m"
+NO_SHARE = "no share: write a percentage between 0% and 100%, like 0.2%"
+"""What a wrong text is told after `'5' is`, here and by an API server."""
+
+
+def _parse(text: str, units: dict[str, str] | dict[str, int], words: str) -> Decimal:
     match = re.fullmatch(_NUMBER + r"\s*(\D+)", text.strip()) if isinstance(text, str) else None
     if match is None or match.group(2) not in units:
-        raise SpecError(
-            f"{text!r} is no {what}: write a number with its unit, like {example} (units: {' '.join(units)})"
-        )
+        raise SpecError(f"{text!r} is {words}")
     return Decimal(match.group(1)) * Decimal(units[match.group(2)])
 
 
 def parse_duration(text: str) -> float:
     """Seconds."""
-    return float(_parse(text, _SECONDS, "duration", "90ms or 2h"))
+    return float(_parse(text, _SECONDS, NO_DURATION))
 
 
 def parse_size(text: str) -> int:
     """Bytes; a fraction of a byte is an error."""
-    size = _parse(text, _BYTES, "size", "64KiB")
+    size = _parse(text, _BYTES, NO_SIZE)
     if size != int(size):
-        raise SpecError(f"{text!r} is no size: it is not a whole number of bytes")
+        raise SpecError(f"{text!r} is {NO_WHOLE_SIZE}")
     return int(size)
 
 
 def parse_bandwidth(text: str) -> float:
     """Bits per second."""
-    return float(_parse(text, _BITS, "bandwidth", "50Mbit"))
+    return float(_parse(text, _BITS, NO_BANDWIDTH))
 
 
 def parse_rate(text: str) -> float:
     """Events per second, above zero."""
     match = re.fullmatch(_NUMBER + r"\s*(/[smh])", text.strip())
     if match is None or Decimal(match.group(1)) <= 0:
-        raise SpecError(f"{text!r} is no rate: write a number per time above zero, like 2/s or 30/m")
+        raise SpecError(f"{text!r} is {NO_RATE}")
     return float(Decimal(match.group(1)) / Decimal(_RATES[match.group(2)]))
 
 
@@ -56,7 +67,7 @@ def parse_throughput(text: str) -> float:
     try:
         if (slash, second) != ("/", "s"):
             raise SpecError(text)
-        return float(_parse(size, _BYTES, "size", "64KiB"))
+        return float(_parse(size, _BYTES, NO_SIZE))
     except SpecError:
         units = " ".join(f"{unit}/s" for unit in _BYTES)
         raise SpecError(f"{text!r} is no throughput: write bytes per second, like 5MB/s (units: {units})") from None
@@ -66,7 +77,7 @@ def parse_share(text: str) -> float:
     """A share between 0 and 1, written in percent."""
     match = re.fullmatch(_NUMBER + r"\s*%", text.strip())
     if match is None or Decimal(match.group(1)) > 100:
-        raise SpecError(f"{text!r} is no share: write a percentage between 0% and 100%, like 0.2%")
+        raise SpecError(f"{text!r} is {NO_SHARE}")
     return float(Decimal(match.group(1)) / 100)
 
 

@@ -5,6 +5,7 @@ CPU than all of QUIC. prometheus_client is imported here only, and when the firs
 """
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Protocol
 
@@ -78,9 +79,9 @@ class PageServer:
         self._connections: set[asyncio.Task[None]] = set()
         self._pages = pages
 
-    async def start(self, host: str, port: int) -> tuple[str, int]:
-        """Serve; the address really bound. Raises OSError when the port is taken."""
-        self._server = await asyncio.start_server(self._accept, sock=listener(host, port))
+    async def start(self, host: str, port: int, door: socket.socket | None = None) -> tuple[str, int]:
+        """Serve, on `door` where that listens already; the address really bound. Raises OSError when the port is taken."""
+        self._server = await asyncio.start_server(self._accept, sock=door if door is not None else listener(host, port))
         bound = self._server.sockets[0].getsockname()
         return str(bound[0]), int(bound[1])
 

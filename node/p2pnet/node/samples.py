@@ -27,7 +27,7 @@ from p2pnet.quic import Connection
 ASKED_S = 60.0
 """Sampling goes on this long after somebody asked last."""
 BEAT_S = 0.05
-"""How often the loop's lateness is measured meanwhile: what holds it up for longer than this is seen."""
+"""How often the loop's lateness is measured meanwhile, and its queues are looked at: what lasts longer than this is seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,8 @@ class SecondSampler:
         self._beat: asyncio.TimerHandle | None = None
         self._beat_due_ns = 0
         self._late_ns = 0
+        self._unsent: dict[str, int] = {}
+        """By peer, the most bytes that waited in QUIC in this second; none of those for whom nothing did."""
 
     @property
     def on(self) -> bool:
@@ -105,8 +107,10 @@ class SecondSampler:
         if now > self._until_ns:
             self.stop()
             return
+        self._look_at_queues()
         after = self._before = self._state(now)
         self._samples.append(self._sample(before, after))
+        self._unsent = {}
         self._begin_lateness(now)
 
     def stop(self) -> None:
@@ -131,7 +135,13 @@ class SecondSampler:
     def _on_beat(self) -> None:
         now = self._clock_ns()
         self._late_ns = max(self._late_ns, now - self._beat_due_ns)
+        self._look_at_queues()
         self._next_beat(now)
+
+    def _look_at_queues(self) -> None:
+        for name, link in self._links.items():
+            if (waiting := link.connection.unsent_bytes) > self._unsent.get(name, 0):
+                self._unsent[name] = waiting
 
     def _lag_s(self, now: int) -> float:
         """The longest lateness in this second: of a beat, of one that should have come by now, of what the network had due."""
@@ -183,10 +193,11 @@ class SecondSampler:
         sent, received = after.sent - before.sent, after.received - before.received
         queued = self._seam.queued_bytes(name)
         link = self._links.get(name)
-        if link is None or not (sent or received or dropped or queued):
+        unsent = self._unsent.get(name, 0)
+        if link is None or not (sent or received or dropped or queued or unsent):
             return None
         rtt_ms, window = _rtt_and_window(link.connection)
-        return LinkSample(name, sent, received, after.lost - before.lost, dropped, queued, rtt_ms, window)
+        return LinkSample(name, sent, received, after.lost - before.lost, dropped, queued, rtt_ms, window, unsent)
 
 
 def _rtt_and_window(connection: Connection) -> tuple[float, int]:

@@ -193,6 +193,11 @@ class Connection:
     def on_malformed(self, callback: Callable[[Any, Exception], None] | None) -> None:
         self.mailbox.on_malformed = callback
 
+    @property
+    def unsent_bytes(self) -> int:
+        """Bytes of messages that wait here to leave: for the congestion window, their turn, or the peer's credit."""
+        return self.engine.unsent_bytes
+
     def counters(self) -> dict[str, float]:
         """Gauges and totals of this connection, by a name that ends in its unit."""
         return {

@@ -2,9 +2,10 @@
 
 | module | rule |
 | --- | --- |
-| spec, network_spec, quantities | shapes, defaults, units |
+| spec, network_spec, pod_spec | shapes and defaults |
+| names, quantities | names, keys, amounts, units, and words for wrong ones |
 | reading | one Subnet out of a YAML or JSON text, as kubectl reads it |
-| checks, network_checks, mistakes | contradictions that shapes cannot express, and words for them |
+| checks, network_checks, pod_checks, mistakes | contradictions that shapes cannot express, and words for them |
 | document | reading and writing a checked document |
 | support | which fields a target cannot honour, and the document without them |
 | edits | what an edit changes, and who can take it |

@@ -6,6 +6,7 @@ from p2pnet.model import limits
 from p2pnet.subnet.members import TopologyPlan, adversaries, members, topology_of
 from p2pnet.subnet.mistakes import Mistake, twice
 from p2pnet.subnet.network_checks import fault_list_mistakes, network_mistakes
+from p2pnet.subnet.pod_checks import pod_mistakes
 from p2pnet.subnet.spec import DEFAULT_GROUP, Spec, Subnet
 
 FULL_MAX = (
@@ -18,6 +19,9 @@ CERT_MANAGER_RENEW_MIN_S = 5 * 60
 LEAF_TTL_MIN_S = 15 * 60  # a shorter leaf would be renewed all the time, and clocks differ by minutes
 LEAF_TTL_MAX_S = 3650 * 86_400
 SUBNET_TTL_MIN_S = 60
+SUBNET_TTL_MAX_S = 3650 * 86_400  # a date that calendars and clocks know
+OWN_LABELS = ("group", "node")
+OWN_LABEL = "set by p2pnet: choose another label"
 
 
 def contradictions(subnet: Subnet, nodes_max: int) -> list[Mistake]:
@@ -33,6 +37,7 @@ def contradictions(subnet: Subnet, nodes_max: int) -> list[Mistake]:
         *network_mistakes(subnet),
         *fault_list_mistakes(subnet),
         *_times(spec),
+        *pod_mistakes(spec),
     ]
 
 
@@ -42,9 +47,9 @@ def _groups(subnet: Subnet, nodes_max: int) -> Iterator[Mistake]:
     for index, group in enumerate(groups):
         if group.name == DEFAULT_GROUP:
             yield f"spec.groups[{index}].name", f"{DEFAULT_GROUP!r} is the group of spec.nodes; choose another name"
-        for key in ("group", "node"):
+        for key in OWN_LABELS:
             if key in group.labels:
-                yield f"spec.groups[{index}].labels.{key}", "is set by p2pnet; choose another label"
+                yield f"spec.groups[{index}].labels", f"{key!r} is {OWN_LABEL}"
     if not 1 <= subnet.node_count <= nodes_max:
         yield "spec.nodes", f"{subnet.node_count} nodes: a subnet has 1 to {nodes_max} nodes in all groups"
     elif subnet.node_count == sum(len(one.nodes) for one in adversaries(subnet)):
@@ -165,5 +170,5 @@ def _broadcast(spec: Spec) -> Iterator[Mistake]:
 def _times(spec: Spec) -> Iterator[Mistake]:
     if not 1 <= spec.ready.within.seconds <= 86_400:
         yield "spec.ready.within", f"{spec.ready.within}: from 1s to 1d"
-    if spec.ttl is not None and spec.ttl.seconds < SUBNET_TTL_MIN_S:
-        yield "spec.ttl", f"{spec.ttl}: at least 1m"
+    if spec.ttl is not None and not SUBNET_TTL_MIN_S <= spec.ttl.seconds <= SUBNET_TTL_MAX_S:
+        yield "spec.ttl", f"{spec.ttl}: from 1m to 3650d"

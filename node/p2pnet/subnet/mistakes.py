@@ -3,6 +3,7 @@
 Used by `subnet`, and by `scenario`, whose document holds one.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cache
@@ -68,9 +69,8 @@ def _sentence(error: ErrorDetails, within: Place, root: type[Document]) -> str:
         if part == "[key]":  # pydantic's mark for "the key itself"
             continue
         path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else part
-    message = (
-        error["msg"].removeprefix("Input ").replace("Field required", "is missing").replace("String should", "should")
-    )
+    message = re.sub(r"^(?:Input|String|List|Dictionary) (?=should)", "", error["msg"])
+    message = message.replace("Field required", "is missing").replace(" after validation", "")
     if error["type"] == "extra_forbidden":
         message = _unknown_key((*within, *error["loc"]), root)
     elif error["type"].endswith("_type") and not isinstance(error["input"], dict | list):

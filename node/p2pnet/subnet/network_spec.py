@@ -4,9 +4,10 @@
 import re
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from p2pnet.model import network
+from p2pnet.subnet.names import FaultName
 from p2pnet.subnet.quantities import BandwidthText, Document, DurationText, RateText, ShareText, SizeText, Text
 
 FaultKind = Literal["shape", "access", "block", "partition", "pause", "kill", "restart", "churn"]
@@ -79,7 +80,7 @@ class LineSpec(Document):
 class AccessSpec(LineSpec):
     """Access links of all nodes, and of groups that have others."""
 
-    groups: Annotated[dict[Text, LineSpec], Field(max_length=17)] = {}
+    groups: Annotated[dict[str, LineSpec], Field(max_length=17)] = {}
     """Access links of the nodes of a group, in the place of the rest as a whole, e.g. {home: {up: 10Mbit, down: 50Mbit}}.
     Default: none."""
 
@@ -126,7 +127,7 @@ class FaultSpec(RuleSpec):
     One of: a shape, access, block, partition, pause, kill, restart, churn. `from` may be a share of the nodes too, like 20%.
     """
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
+    name: FaultName
     """The fault's name, e.g. cut-eu. Required."""
     both_ways: bool = False
     """Whether a shape or a block holds from `to` to `from` too, e.g. true. Default: false."""
@@ -148,6 +149,11 @@ class FaultSpec(RuleSpec):
     """How long after it was ordered it begins, with its unit, e.g. 10s. Default: at once."""
     for_: Annotated[DurationText | None, Field(alias="for")] = None
     """How long it lasts, with its unit, e.g. 30s. Default: until it is cleared."""
+
+    @field_validator("from_")
+    @classmethod
+    def _a_share_is_one(cls, text: str) -> str:
+        return ShareText.read(text) if re.fullmatch(ShareText.pattern, text) else text
 
     @property
     def kinds(self) -> list[FaultKind]:

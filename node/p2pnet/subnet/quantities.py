@@ -3,6 +3,8 @@
 Used by `subnet` only.
 """
 
+import re
+from dataclasses import dataclass
 from functools import lru_cache
 from math import isfinite
 from typing import Annotated, Any, ClassVar, Self
@@ -19,6 +21,7 @@ SETTINGS_CHARS_MAX = 65_536  # of one client: a ConfigMap holds 1 MiB, and 8 cli
 SETTINGS_DEPTH_MAX = 32
 _INT_END = 1 << 63  # an API server makes larger numbers inexact
 _TEXT_CHARS_MAX = 32
+PATTERN_WORDS = "patternErrorMessage"  # known to editors: yaml-language-server and VS Code show it
 Text = Annotated[str, Field(max_length=limits.NAME_CHARS_MAX)]
 _seconds = lru_cache(maxsize=256)(units.parse_duration)  # one spec's texts are asked for once per node, again and again
 
@@ -32,11 +35,47 @@ class Document(BaseModel):
     )  # fmt: skip
 
 
+def wrong(text: str, words: str) -> PydanticCustomError:
+    """The error of a text that is none of what it should be: `'5' is no duration: ...`."""
+    return PydanticCustomError("wrong_text", "{said}", {"said": f"{text!r} is {words}"})
+
+
+def pattern_schema(pattern: str, words: str) -> JsonSchemaValue:
+    """The pattern of a text in a JSON Schema, with its words as editors and our CRDs show them."""
+    return {"pattern": pattern, PATTERN_WORDS: words}
+
+
+@dataclass(frozen=True, slots=True)
+class Worded:
+    """In an annotation: a text of a pattern, with words for one that is not. One pattern for Python, JSON Schema and CEL."""
+
+    pattern: str
+    """Matches the whole text, as regular expressions of Python and of Go read it alike."""
+    words: str
+    """What a text of another form is told after `'X' is`: `no name of a group: write ...`."""
+
+    def check(self, text: str) -> str:
+        """The text itself. Raises pydantic's error."""
+        if not re.fullmatch(self.pattern, text, re.ASCII):
+            raise wrong(text, self.words)
+        return text
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.no_info_after_validator_function(self.check, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return {**handler(schema), **pattern_schema(self.pattern, self.words)}
+
+
 class Quantity(str):
     """A text like `90ms`. It stays the text that was written (documents round-trip) and knows its number."""
 
     __slots__ = ()
     pattern: ClassVar[str]
+    words: ClassVar[str]
+    """What a text that is none is told after `'5' is`."""
     chars_max: ClassVar[int] = _TEXT_CHARS_MAX
 
     @staticmethod
@@ -54,10 +93,13 @@ class Quantity(str):
         """The quantity in a text. Raises pydantic's error, worded by `units`, for a bare number or a wrong unit."""
         if isinstance(value, str) and len(value) > cls.chars_max:
             raise PydanticCustomError("quantity", "write at most {chars} characters", {"chars": cls.chars_max})
+        text = str(value)  # a bare number has no unit, which is what the message says
         try:
-            cls.parse(str(value))  # a bare number has no unit, which is what the message says
+            cls.parse(text)
         except SpecError as error:
             raise PydanticCustomError("quantity", "{message}", {"message": str(error)}) from None
+        if not re.fullmatch(cls.pattern, text, re.ASCII):  # a command line's options may have spaces around them
+            raise wrong(text, cls.words)
         return cls(value)
 
     @classmethod
@@ -70,7 +112,7 @@ class Quantity(str):
     def __get_pydantic_json_schema__(
         cls, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        return {"type": "string", "pattern": cls.pattern, "maxLength": cls.chars_max}
+        return {"type": "string", "maxLength": cls.chars_max, **pattern_schema(cls.pattern, cls.words)}
 
 
 class DurationText(Quantity):
@@ -78,6 +120,7 @@ class DurationText(Quantity):
 
     __slots__ = ()
     pattern = r"^[0-9]+(\.[0-9]+)?\s*(us|ms|s|m|h|d)$"
+    words = units.NO_DURATION
 
     @staticmethod
     def parse(text: str) -> float:
@@ -95,6 +138,7 @@ class SizeText(Quantity):
 
     __slots__ = ()
     pattern = r"^[0-9]+(\.[0-9]+)?\s*(B|KB|kB|MB|GB|Ki|KiB|Mi|MiB|Gi|GiB)$"
+    words = units.NO_SIZE
 
     @staticmethod
     def parse(text: str) -> float:
@@ -112,6 +156,7 @@ class BandwidthText(Quantity):
 
     __slots__ = ()
     pattern = r"^[0-9]+(\.[0-9]+)?\s*([kKMG]?bit)$"
+    words = units.NO_BANDWIDTH
 
     @staticmethod
     def parse(text: str) -> float:
@@ -129,6 +174,7 @@ class RateText(Quantity):
 
     __slots__ = ()
     pattern = r"^[0-9]+(\.[0-9]+)?\s*/[smh]$"
+    words = units.NO_RATE
 
     @staticmethod
     def parse(text: str) -> float:
@@ -146,6 +192,7 @@ class ShareText(Quantity):
 
     __slots__ = ()
     pattern = r"^[0-9]+(\.[0-9]+)?\s*%$"
+    words = units.NO_SHARE
 
     @staticmethod
     def parse(text: str) -> float:

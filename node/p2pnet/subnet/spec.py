@@ -1,7 +1,6 @@
 # ruff: noqa: RUF012 - pydantic copies mutable defaults for every instance
 """The shapes of the Subnet document, field by field, with bounds and defaults. `subnet` is the door; import from there."""
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -10,16 +9,30 @@ from pydantic_core import PydanticCustomError
 
 from p2pnet.model import limits
 from p2pnet.model.behaviours import HONEST, Behaviour
-from p2pnet.model.ids import CLIENT_NAME, GROUP_NAME, SUBNET_NAME
+from p2pnet.subnet.names import (
+    ClassPath,
+    ClientName,
+    ConfigKey,
+    Environment,
+    GroupName,
+    Image,
+    Labels,
+    Namespace,
+    ObjectAnnotations,
+    ObjectLabels,
+    ObjectName,
+    SubnetName,
+    TrustDomain,
+)
 from p2pnet.subnet.network_spec import FaultSpec, NetworkSpec
-from p2pnet.subnet.quantities import Document, DurationText, ShareText, SizeText, Text, check_settings
+from p2pnet.subnet.pod_spec import LocalReference, PodSpec, ResourcesSpec
+from p2pnet.subnet.quantities import Document, DurationText, ShareText, SizeText, Text, check_settings, wrong
 
 API_VERSION = "p2pnet.io/v1alpha1"
 DEFAULT_GROUP = "node"
 NODES_DEFAULT = 3
 SIMULATED_NODES_MAX = 100_000  # a simulated subnet's bound; a live one's is limits.NODES_MAX
 
-Labels = Annotated[dict[Text, Text], Field(max_length=32)]
 TopologyKind = Literal["full", "random-regular", "ring", "small-world", "edges"]
 
 
@@ -27,212 +40,44 @@ def _read_push_below(value: object) -> int | Literal["auto"]:
     """`auto`, a number of bytes, or a size with its unit; all are of user payload."""
     if value == "auto":
         return "auto"
-    size = value if isinstance(value, int) and not isinstance(value, bool) else SizeText.read(value).bytes
+    try:
+        size = value if isinstance(value, int) and not isinstance(value, bool) else SizeText.read(value).bytes
+    except PydanticCustomError:
+        raise wrong(str(value), NO_PUSH_SIZE) from None
     if not 0 <= size <= limits.ARTIFACT_BYTES_MAX:
-        raise PydanticCustomError("push_below", "write auto, or a size between 0 and 128Mi")
+        raise wrong(str(value), NO_PUSH_SIZE)
     return size
 
 
-def _check_amount(value: object) -> object:
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise PydanticCustomError("amount", "write an amount as Kubernetes does, like 500m or 64Mi")
-    return value
-
-
 def _check_storage(value: str) -> str:
-    return value if value == "emptyDir" else SizeText.read(value)
+    if value == "emptyDir":
+        return value
+    try:
+        size = SizeText.read(value)
+    except PydanticCustomError:
+        raise wrong(value, NO_STORAGE) from None
+    if not size.bytes:
+        raise wrong(value, NO_STORAGE)
+    return size
 
 
-def _check_labels(labels: dict[str, str]) -> dict[str, str]:
-    for key, value in labels.items():
-        _check_key(key)
-        if not re.fullmatch(_LABEL_VALUE, value):
-            raise PydanticCustomError("label", "{key}: {value!r} is no value of a label", {"key": key, "value": value})
-    return labels
-
-
-def _check_annotations(annotations: dict[str, str]) -> dict[str, str]:
-    for key in annotations:
-        _check_key(key)
-    return annotations
-
-
-def _check_key(key: str) -> None:
-    if key.partition("/")[0] in OWNED_PREFIXES and "/" in key:
-        raise PydanticCustomError("owned", "{key}: is set by p2pnet; choose another", {"key": key})
-    if not re.fullmatch(_KEY, key):
-        raise PydanticCustomError("key", "{key!r} is no key of a label or an annotation", {"key": key})
-
-
-OWNED_PREFIXES = ("p2pnet.io", "app.kubernetes.io", "kubernetes.io", "k8s.io")
-"""Keys of pods that are not the user's: the operator finds its pods by them, or Kubernetes means something by them."""
-_KEY = r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
-_LABEL_VALUE = r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?"
-ObjectName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=limits.NAME_CHARS_MAX)]
-Identifier = Annotated[int, Field(ge=0, lt=1 << 32)]
-
-Amount = Annotated[Any, AfterValidator(_check_amount), WithJsonSchema({"x-kubernetes-int-or-string": True})]
-
-
-class ResourcesSpec(Document):
-    """Kubernetes resource requests and limits."""
-
-    requests: Annotated[dict[Text, Amount], Field(max_length=16)] = {}
-    """What is set aside for the container, e.g. {cpu: 500m, memory: 256Mi}. Default: 20m and 64Mi for each node in the pod."""
-    limits: Annotated[dict[Text, Amount], Field(max_length=16)] = {}
-    """What the container may use at most, e.g. {memory: 1Gi}. Default: no limit."""
-
-
-class LocalReference(Document):
-    """The name of an object in the subnet's own namespace."""
-
-    name: Text
-    """The object's name, e.g. registry-login. Required."""
-
-
-class ConfigMapReference(Document):
-    """The name of a ConfigMap in the subnet's own namespace."""
-
-    config_map: Text
-    """The ConfigMap's name, e.g. my-clients. Required."""
-
-
-class SeccompProfile(Document):
-    """Which system calls are let through."""
-
-    type: Literal["RuntimeDefault", "Localhost", "Unconfined"]
-    """RuntimeDefault, Localhost or Unconfined, e.g. RuntimeDefault. Required."""
-    localhost_profile: Text | None = None
-    """With Localhost: the profile's file on the machine, e.g. profiles/p2pnet.json. Default: none."""
-
-
-class SeLinuxOptions(Document):
-    """The SELinux label of processes."""
-
-    user: Text | None = None
-    """SELinux user, e.g. system_u. Default: the runtime's choice."""
-    role: Text | None = None
-    """SELinux role, e.g. system_r. Default: the runtime's choice."""
-    type: Text | None = None
-    """SELinux type, e.g. container_t. Default: the runtime's choice."""
-    level: Text | None = None
-    """SELinux level, e.g. s0:c123,c456. Default: the runtime's choice."""
-
-
-class _Security(Document):
-    """What security contexts of pods and of containers have in common."""
-
-    run_as_user: Identifier | None = None
-    """Numeric user id of the processes, e.g. 1000650000. Default where this object is written: the image's or the cluster's."""
-    run_as_group: Identifier | None = None
-    """Numeric group id of the processes, e.g. 65532. Default where this object is written: the image's or the cluster's."""
-    run_as_non_root: bool | None = None
-    """Whether Kubernetes refuses to start processes of user 0, e.g. true. Default where this object is written: false."""
-    seccomp_profile: SeccompProfile | None = None
-    """Which system calls are let through, e.g. {type: RuntimeDefault}. Default where this object is written: the runtime's."""
-    se_linux_options: SeLinuxOptions | None = None
-    """The SELinux label, e.g. {level: "s0:c123,c456"}. Default: the runtime's choice."""
-
-
-class PodSecurity(_Security):
-    """The security context of a pod. Written, it takes the place of ours as a whole."""
-
-    fs_group: Identifier | None = None
-    """Numeric group that owns volumes, by which nodes read their keys, e.g. 65532. Default where this object is written:
-    none."""
-    fs_group_change_policy: Literal["Always", "OnRootMismatch"] | None = None
-    """When the owner of volumes is changed, Always or OnRootMismatch. Default: Always."""
-    supplemental_groups: Annotated[list[Identifier], Field(max_length=16)] = []
-    """More numeric groups of the processes, e.g. [2000]. Default: none."""
-
-
-class Capabilities(Document):
-    """Capabilities beside or without those of the runtime."""
-
-    add: Annotated[list[Text], Field(max_length=32)] = []
-    """Capabilities to add, e.g. [NET_ADMIN]. Default: none."""
-    drop: Annotated[list[Text], Field(max_length=32)] = []
-    """Capabilities to drop, e.g. [ALL]. Default where this object is written: none."""
-
-
-class ContainerSecurity(_Security):
-    """The security context of the container. Written, it takes the place of ours as a whole."""
-
-    allow_privilege_escalation: bool | None = None
-    """Whether a process may gain more rights than its parent, e.g. false. Default where this object is written: true."""
-    privileged: bool | None = None
-    """Whether the container may do what the machine may, e.g. false. Default: false."""
-    read_only_root_filesystem: bool | None = None
-    """Whether the image's files cannot be written, e.g. true. Default where this object is written: false."""
-    capabilities: Capabilities | None = None
-    """Capabilities of the processes, e.g. {drop: [ALL]}. Default where this object is written: the runtime's."""
-
-
-class Toleration(Document):
-    """A taint of machines that pods put up with."""
-
-    key: Text | None = None
-    """The taint's key, e.g. dedicated. Default: every key."""
-    operator: Literal["Exists", "Equal"] | None = None
-    """How the value is compared, Exists or Equal. Default: Equal."""
-    value: Text | None = None
-    """The taint's value, e.g. p2pnet. Default: none."""
-    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
-    """The taint's effect, e.g. NoSchedule. Default: every effect."""
-    toleration_seconds: int | None = None
-    """Seconds for which NoExecute is tolerated, e.g. 60. Default: for ever."""
-
-
-class PodSpec(Document):
-    """What of a pod is the user's business; the cluster targets only. An edit replaces the pods one after the other."""
-
-    resources: ResourcesSpec = ResourcesSpec()
-    """Requests and limits of each node pod, e.g. {limits: {memory: 1Gi}}. Default: 20m and 64Mi for each node in the pod."""
-    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
-    """When the image is pulled: Always, IfNotPresent or Never. Default: IfNotPresent."""
-    image_pull_secrets: Annotated[list[LocalReference], Field(max_length=16)] = []
-    """Secrets with logins of registries, e.g. [{name: registry-login}]. Default: none."""
-    code: ConfigMapReference | None = None
-    """Python modules and wheels that nodes can import beside those of their image: the classes of clients, e.g.
-    {configMap: my-clients}. Default: none."""
-    node_selector: Labels = {}
-    """Labels of the machines that may run the pods, e.g. {disk: ssd}. Default: any machine."""
-    tolerations: Annotated[list[Toleration], Field(max_length=16)] = []
-    """Taints of machines that the pods put up with, e.g. [{key: dedicated, operator: Exists}]. Default: none."""
-    annotations: Annotated[
-        dict[Text, Annotated[str, Field(max_length=4096)]], Field(max_length=32), AfterValidator(_check_annotations)
-    ] = {}
-    """Annotations of the pods, e.g. {sidecar.istio.io/inject: "false"}; none of p2pnet.io or kubernetes.io. Default: none."""
-    labels: Annotated[
-        dict[Text, Annotated[str, Field(max_length=63)]], Field(max_length=32), AfterValidator(_check_labels)
-    ] = {}
-    """Labels of the pods beside ours, e.g. {team: p2p}; none of p2pnet.io or kubernetes.io. Default: none."""
-    priority_class_name: ObjectName | None = None
-    """The PriorityClass of the pods, e.g. low. Default: the cluster's."""
-    service_account_name: ObjectName | None = None
-    """The ServiceAccount of the pods, whose token is not mounted, e.g. p2pnet-nodes. Default: default."""
-    runtime_class_name: ObjectName | None = None
-    """The RuntimeClass that runs the pods, e.g. gvisor. Default: the cluster's."""
-    security_context: PodSecurity | None = None
-    """The pod's security context, in the place of ours, e.g. {runAsNonRoot: true} on OpenShift, which chooses users itself.
-    Default: not root, user, group and fsGroup 65532, seccomp RuntimeDefault."""
-    container_security_context: ContainerSecurity | None = None
-    """The container's security context, in the place of ours, e.g. {capabilities: {drop: [ALL], add: [NET_ADMIN]}}. Default: no
-    privilege escalation, a root file system that cannot be written, no capability."""
+NO_PUSH_SIZE = "no size to push: write auto, 0, or a size with its unit up to 128Mi, like 4KiB"
+NO_STORAGE = "no storage: write emptyDir, or a size with its unit above zero, like 1Gi"
+"""What a wrong text is told after `'5' is`, here and by an API server."""
 
 
 class GroupSpec(Document):
     """Nodes alike, in addition to group `node`."""
 
-    name: Annotated[str, Field(pattern=f"^{GROUP_NAME.pattern}$")]
+    name: GroupName
     """The group's name, of which its nodes are named, e.g. eu for eu-0, eu-1; at most 12 characters, not node. Required."""
     nodes: Annotated[int, Field(ge=0, le=SIMULATED_NODES_MAX)]
     """Number of nodes in the group, e.g. 4. Required."""
-    image: Text | None = None
+    image: Image | None = None
     """Node image of the group, e.g. registry.example/p2pnet-node:next. Default: spec.image."""
     labels: Labels = {}
     """Words for selectors of rules and faults, e.g. {region: eu}; group and node are set by p2pnet. Default: none."""
-    env: Annotated[dict[Text, Annotated[str, Field(max_length=4096)]], Field(max_length=64)] = {}
+    env: Environment = {}
     """Environment of the group's nodes, e.g. {P2PNET_LOG_LEVEL: debug}. Default: none."""
     pod: PodSpec | None = None
     """The group's pods, in the place of spec.pod as a whole, e.g. {nodeSelector: {disk: ssd}}. Default: spec.pod."""
@@ -244,9 +89,9 @@ class GroupSpec(Document):
 class EdgesFrom(Document):
     """Where the edges stand: one `a b` a line, in a key of a ConfigMap, or in a file that the CLI inlines."""
 
-    config_map: Text | None = None
+    config_map: ObjectName | None = None
     """ConfigMap in the subnet's namespace, e.g. my-edges. Default: none."""
-    key: Text = "edges"
+    key: ConfigKey = "edges"
     """Key of the ConfigMap whose text holds the edges, e.g. edges. Default: edges."""
     file: Text | None = None
     """File that the command line inlines, e.g. edges.txt. Default: none."""
@@ -277,7 +122,7 @@ class DiscoverySpec(Document):
 class IdentitySpec(Document):
     """Who vouches for nodes, and for how long."""
 
-    trust_domain: Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9._]*[a-z0-9])?$", max_length=253)] = "p2pnet"
+    trust_domain: TrustDomain = "p2pnet"
     """Trust domain of the nodes' SPIFFE ids, e.g. testing. Default: p2pnet. Never changes."""
     ttl: DurationText = DurationText("7d")
     """How long a certificate of a node lives, with its unit, 15m to 3650d, e.g. 24h. Default: 7d."""
@@ -302,7 +147,12 @@ class BroadcastSpec(Document):
         int | Literal["auto"],
         PlainValidator(_read_push_below),
         WithJsonSchema(
-            {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": f"^auto$|{SizeText.pattern}"}]}
+            {
+                "anyOf": [
+                    {"type": "integer", "minimum": 0},
+                    {"type": "string", "pattern": f"^auto$|{SizeText.pattern}", "maxLength": SizeText.chars_max},
+                ]
+            }
         ),
     ] = "auto"
     """Bytes of user payload, or a size with its unit, e.g. 4KiB: a smaller artifact is pushed inside its update; 0 pushes
@@ -327,9 +177,9 @@ class BroadcastSpec(Document):
 class ClientSpec(Document):
     """A client of the broadcast: one of ours, or of the entry point group `p2pnet.clients`, by its name; or a `class`."""
 
-    name: Annotated[str, Field(pattern=f"^{CLIENT_NAME.pattern}$")]
+    name: ClientName
     """The client's name, e.g. blob. Required."""
-    class_: Annotated[str | None, Field(alias="class", pattern=r"^[\w.]+:\w+$", max_length=253)] = None
+    class_: Annotated[ClassPath | None, Field(alias="class")] = None
     """Module and class of one's own, e.g. chat:Chat. Default: the class that is known by the name."""
     settings: Annotated[dict[Text, Any], Field(max_length=64), AfterValidator(check_settings)] = {}
     """JSON values, handed to the class as keyword arguments, e.g. {threshold: 4}. Default: none."""
@@ -365,7 +215,7 @@ class Spec(Document):
     none."""
     nodes: Annotated[int, Field(default_factory=_default_nodes, ge=0, le=SIMULATED_NODES_MAX)]
     """Number of nodes of group node, which kubectl scale changes, e.g. 20. Default: 3, or 0 when groups are given."""
-    image: Text | None = None
+    image: Image | None = None
     """Image of nodes and lab, e.g. registry.example/p2pnet-node:1. Default: the published one of the operator's version."""
     topology: TopologySpec | None = None
     """Who should be connected to whom, e.g. {kind: random-regular, degree: 8}. Default: a full mesh to 50 nodes, else
@@ -394,7 +244,7 @@ class Spec(Document):
     seed: Annotated[int, Field(ge=0, lt=1 << 63)] = 42
     """Number from which topology and choices are drawn, e.g. 7. Default: 42. Never changes."""
     ttl: DurationText | None = None
-    """How long the subnet lives from its creation on, with its unit, at least 1m, e.g. 2h. Default: until it is deleted."""
+    """How long the subnet lives from its creation on, with its unit, 1m to 3650d, e.g. 2h. Default: until it is deleted."""
 
 
 _SERVER_SIDE = frozenset(
@@ -409,13 +259,13 @@ _SERVER_SIDE = frozenset(
 class Metadata(Document):
     """Name, and what Kubernetes keeps beside it. Fields an API server writes are left out."""
 
-    name: Annotated[str, Field(pattern=f"^{SUBNET_NAME.pattern}$")]
+    name: SubnetName
     """The subnet's name, at most 40 characters, e.g. demo. Required."""
-    namespace: Text | None = None
+    namespace: Namespace | None = None
     """The namespace it is for, in a cluster, e.g. testing. Default: that of the command line or the context."""
-    labels: dict[Text, Text] = {}
+    labels: ObjectLabels = {}
     """Labels of the object, e.g. {team: p2p}. Default: none."""
-    annotations: dict[str, str] = {}
+    annotations: ObjectAnnotations = {}
     """Annotations of the object, e.g. {p2pnet.io/paused: "true"}. Default: none."""
 
     @model_validator(mode="before")

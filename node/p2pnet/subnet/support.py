@@ -10,7 +10,8 @@ from typing import Any
 from p2pnet.model.behaviours import STALE_CERTIFICATE
 from p2pnet.subnet.members import topology_of
 from p2pnet.subnet.network_spec import ShapeSpec
-from p2pnet.subnet.spec import GroupSpec, IdentitySpec, PodSpec, Subnet
+from p2pnet.subnet.pod_spec import PodSpec
+from p2pnet.subnet.spec import GroupSpec, IdentitySpec, Subnet
 
 IGNORED = "p2pnet.io/ignored"
 """Annotation of a document out of which fields were taken: a line `path: why` for each."""

@@ -8,6 +8,7 @@ What it knows comes from the supervisor, table by table; what it is asked to do 
 import asyncio
 import logging
 import os
+import socket
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -189,8 +190,11 @@ class TableReader:
             self._routes.take(self._decoder.decode(line))
 
 
-async def serve(config: AgentConfig, tables_fd: int, requests_fd: int) -> None:
-    """Serve until cancelled. Raises P2pnetError or OSError for an identity or an address not to be had."""
+async def serve(config: AgentConfig, tables_fd: int, requests_fd: int, door: socket.socket | None = None) -> None:
+    """Serve until cancelled; `door`: where the health page listens already.
+
+    Raises P2pnetError or OSError for an identity or an address not to be had.
+    """
     os.set_blocking(requests_fd, False)
     routes = AgentRoutes(requests_fd)
     TableReader(tables_fd, routes)
@@ -210,7 +214,7 @@ async def serve(config: AgentConfig, tables_fd: int, requests_fd: int) -> None:
         on_refused=_RefusalLog().note,
     )  # fmt: skip
     page = PodHealth(config.health_ports, routes.still)
-    await page.start(config.host, config.health_port)
+    await page.start(config.host, config.health_port, door)
     # A Secret is replaced under a running pod: the agent takes the new leaf without a restart, as nodes do.
     while True:
         await asyncio.sleep(CHECK_S)
@@ -236,11 +240,11 @@ def _reply(message: Message, reply: AgentReply) -> None:
         message.reply(msgspec.msgpack.encode(reply))
 
 
-def run(config: AgentConfig, tables_fd: int, requests_fd: int) -> None:
+def run(config: AgentConfig, tables_fd: int, requests_fd: int, door: socket.socket | None = None) -> None:
     """Be the agent until the supervisor is gone; exits with a node's codes when it cannot serve."""
     log_to(logging.StreamHandler(sys.stderr))
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(serve(config, tables_fd, requests_fd))
+            runner.run(serve(config, tables_fd, requests_fd, door))
     except (P2pnetError, OSError) as error:
         os._exit(exit_code_of(error))

@@ -8,7 +8,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -31,9 +31,11 @@ RunAgent = Callable[[int, int], None]
 class AgentProcess:
     """The agent's process as a `Companion` of the supervisor."""
 
-    def __init__(self, supervisor: Supervisor, run_agent: RunAgent) -> None:
+    def __init__(self, supervisor: Supervisor, run_agent: RunAgent, fds: Sequence[int] = ()) -> None:
+        """`fds`: descriptors that every agent keeps."""
         self._supervisor = supervisor
         self._run_agent = run_agent
+        self._fds = tuple(fds)
         self._pipes: LinePipes | None = None
         self._pid: int | None = None
         self._changed = False
@@ -92,7 +94,7 @@ class AgentProcess:
             return 0
 
         try:
-            self._pid = child.fork(run, (tables, requests_write))
+            self._pid = child.fork(run, (tables, requests_write, *self._fds))
         except OSError as error:
             for fd in (tables, tables_write, requests, requests_write):
                 os.close(fd)

@@ -4,12 +4,24 @@ As PID 1 it reaps, forwards SIGTERM and restarts nodes that die, so that a crash
 supervisor's events and the nodes' logs go to the pod's log: with $P2PNET_LOG_FORMAT=json all of it as objects.
 """
 
+import os
+import sys
+
+from p2pnet.supervisor.door import EVERYWHERE, address_in, open_door
+
+HEALTH_PORT = 8080
+"""TCP, of the pod's health page."""
+# Before the imports below, which take long on a busy machine.
+_door = (
+    open_door(*address_in(sys.argv, "--health-port", (os.environ.get("P2PNET_HOST", EVERYWHERE), HEALTH_PORT)))
+    if __name__ == "__main__"
+    else None
+)
+
 import argparse
 import ipaddress
 import logging
-import os
 import socket
-import sys
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,8 +51,6 @@ LOG = Path("/proc/self/fd/2")
 """Opened by every node itself: a descriptor shared with the supervisor would be non-blocking, as the supervisor's is."""
 UDP_PORT = 4100
 """UDP port of the pod's first node."""
-HEALTH_PORT = 8080
-"""TCP, of the pod's health page."""
 LOGGER = "p2pnet.supervisor"
 _json = JsonFormatter()
 MEMBERS_MAX = 100
@@ -179,8 +189,10 @@ def agent_config(pod: PodMembers, configs: Sequence[NodeConfig]) -> agent.AgentC
     )  # fmt: skip
 
 
-def serve(pod: PodMembers, configs: Sequence[NodeConfig], run: Path, log: Path) -> int:
-    """Supervise these nodes until SIGTERM; the exit code."""
+def serve(
+    pod: PodMembers, configs: Sequence[NodeConfig], run: Path, log: Path, door: socket.socket | None = None
+) -> int:
+    """Supervise these nodes until SIGTERM; the exit code. `door`: where the health page listens already."""
     how = choose_start()
     child.warm_up()
     reader, writer = os.pipe()
@@ -191,7 +203,9 @@ def serve(pod: PodMembers, configs: Sequence[NodeConfig], run: Path, log: Path) 
     supervisor = Supervisor(how, reader, events)
     if is_json():
         supervisor.write_events(logged_event)
-    AgentProcess(supervisor, lambda tables, requests: agent.run(config, tables, requests))
+    # This process keeps the door, so that probes find one also while an agent is started again.
+    fds = (door.fileno(),) if door is not None else ()
+    AgentProcess(supervisor, lambda tables, requests: agent.run(config, tables, requests, door), fds)
     return supervisor.run()
 
 
@@ -216,7 +230,7 @@ def _fail(error: Exception) -> int:
     return 2
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, door: socket.socket | None = None) -> int:
     """Parse and run; the exit code: 0 stopped, 2 environment, mounts or clients cannot be used."""
     parser = argparse.ArgumentParser(
         prog="python -m p2pnet.supervisor.pod",
@@ -239,8 +253,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise SpecError(why)  # once, rather than in every node's log at every restart
     except (P2pnetError, OSError) as error:
         return _fail(error)
-    return serve(pod, configs, options.run, LOG)
+    return serve(pod, configs, options.run, LOG, door)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(door=_door))

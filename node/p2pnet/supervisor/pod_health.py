@@ -1,11 +1,12 @@
 """The health page of a pod, made of those of its nodes, in the agent's process.
 
 Healthy when every node's loop turns, except in nodes that are paused or kept dead as ordered: those must not have their pod
-restarted. Ready when every node is; metrics of several nodes carry a `node` label.
+restarted. Ready when every node is; metrics of several nodes carry a `node` label. Until a page has been good once, a bad one
+waits for up to HOLD_S to become good: a start is no failure, and is seen when it is over rather than at the next probe.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import h11
 
@@ -14,6 +15,10 @@ from p2pnet.quic.hosts import loopback
 
 ASK_S = 2.0
 """How long a node's answer may take; probes of the kubelet wait longer."""
+HOLD_S = 8.0
+"""How long a page that has never been good is waited for; probes wait longer."""
+LOOK_S = 0.2
+"""Between looks meanwhile."""
 ANSWER_BYTES_MAX = 1 << 20
 """Kept of a node's answer: its metrics are far below."""
 READ_BYTES = 1 << 16
@@ -29,10 +34,47 @@ class PodHealth(PageServer):
     `still` gives the names of those that do not answer and are not to, each with the reason.
     """
 
-    def __init__(self, nodes: Mapping[str, int], still: Callable[[], Mapping[str, str]]) -> None:
-        super().__init__({"/healthz": self._healthz, "/readyz": self._readyz, "/metrics": self._metrics})
+    def __init__(
+        self, nodes: Mapping[str, int], still: Callable[[], Mapping[str, str]], *, hold_s: float = HOLD_S
+    ) -> None:
+        super().__init__({
+            "/healthz": lambda: self._held("/healthz", self._healthz), "/readyz": lambda: self._held("/readyz", self._readyz),
+            "/metrics": self._metrics,
+        })  # fmt: skip
         self._nodes = nodes
         self._still = still
+        self._hold_s = hold_s
+        self._good: set[str] = set()
+        """Paths that have been good."""
+        self._waiting: dict[str, asyncio.Task[Page]] = {}
+        """By path: one look at the nodes for all who wait."""
+
+    async def stop(self) -> None:
+        """As of any page; nobody waits any more."""
+        for task in self._waiting.values():
+            task.cancel()
+        await super().stop()
+
+    async def _held(self, path: str, look: Callable[[], Awaitable[Page]]) -> Page:
+        if path in self._good:
+            return await look()
+        if path not in self._waiting:
+            self._waiting[path] = asyncio.create_task(self._until_good(path, look))
+        return await asyncio.shield(self._waiting[path])
+
+    async def _until_good(self, path: str, look: Callable[[], Awaitable[Page]]) -> Page:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._hold_s
+        try:
+            while True:
+                page = await look()
+                if page[0] == 200:
+                    self._good |= {path, "/healthz"}  # who is ready has started, too
+                if page[0] == 200 or loop.time() >= end:
+                    return page
+                await asyncio.sleep(LOOK_S)
+        finally:
+            self._waiting.pop(path, None)
 
     async def _healthz(self) -> Page:
         # A paused node could not answer, and is as it was told to be: it is not asked.

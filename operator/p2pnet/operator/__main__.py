@@ -279,7 +279,7 @@ def _log_start(settings: OperatorSettings) -> None:
 def _quieten() -> None:
     """Silence kopf's debug log, which prints whole objects, Secrets too, and its lines per probe and event."""
     logging.getLogger("kopf").setLevel(max(logging.INFO, logging.getLogger().level))
-    for name in ("kopf.activities.probe", "kopf.objects", "aiohttp.access"):
+    for name in ("kopf.activities", "kopf._core.engines.activities", "kopf.objects", "aiohttp.access"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 

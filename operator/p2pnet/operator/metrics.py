@@ -1,6 +1,11 @@
-"""The operator's metrics: the only importer of prometheus_client here. The series of a resource end with it."""
+"""The operator's metrics: the only importer of prometheus_client here. The series of a resource end with it.
+
+Series are bounded by resources: a Subnet has one per state, condition and status, and one for each condition's reason; Injections
+are counted by their Subnet and state.
+"""
 
 import time
+from collections import Counter as Tally
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime
@@ -10,6 +15,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, star
 from p2pnet.operator.health import all_interfaces
 from p2pnet.operator.kube.api import ApiError, ConflictError, ForbiddenError, Object
 from p2pnet.operator.kube.queue import Controller, Key
+
+RESULTS = ("ok", "conflict", "api", "forbidden", "error")
+VERDICTS = ("pass", "fail", "invalid")
+STATUSES = ("True", "False", "Unknown")
 
 
 class Metrics:
@@ -54,6 +63,27 @@ class Metrics:
             "p2pnet_injections", "Injections that have ended, by verdict: pass, fail or invalid.", ["verdict"],
             registry=self.registry,
         )  # fmt: skip
+        self._conditions = Gauge(
+            "p2pnet_subnet_condition", "Whether a condition of a Subnet has a status, True, False or Unknown: 1 or 0.",
+            [*subnet, "condition", "status"], registry=self.registry,
+        )  # fmt: skip
+        self._reasons = Gauge(
+            "p2pnet_subnet_condition_reason", "1 for the reason that a condition of a Subnet gives now.",
+            [*subnet, "condition", "reason"], registry=self.registry,
+        )  # fmt: skip
+        self._injections_now = Gauge(
+            "p2pnet_subnet_injections", "Injections there are, by the Subnet they name and their state.", [*subnet, "state"],
+            registry=self.registry,
+        )  # fmt: skip
+        self._reason_of: dict[tuple[str, str, str], str] = {}
+        """By namespace, Subnet and condition."""
+        self._injection_of: dict[Key, tuple[str, str]] = {}
+        """Subnet and state of each Injection."""
+        # A series that begins at 1 has never increased, as Prometheus sees it: alerts would miss the first failure.
+        for result in RESULTS:
+            self._reconciled.labels(result)
+        for verdict in VERDICTS:
+            self._injections.labels(verdict)
         self._began: dict[Key, float] = {}
 
     def serve(self, port: int) -> None:
@@ -121,11 +151,51 @@ class Metrics:
         if first is not None:
             self._expiry.labels(key.namespace, key.name).set(first.timestamp())
 
+    def conditions(self, key: Key, status: Object) -> None:
+        """What the conditions in a Subnet's status say."""
+        for one in status.get("conditions") or []:
+            place = (key.namespace, key.name, one["type"])
+            for value in STATUSES:
+                self._conditions.labels(*place, value).set(one["status"] == value)
+            before, reason = self._reason_of.get(place), one["reason"]
+            self._reason_of[place] = reason
+            self._reasons.labels(*place, reason).set(1)
+            if before not in (None, reason):
+                self._reasons.remove(*place, before)
+
+    def injection(self, key: Key, subnet: str, state: str) -> None:
+        """An Injection of this Subnet is in this state."""
+        self._count_injection(key, (subnet, state))
+
+    def forget_injection(self, key: Key) -> None:
+        """An Injection is gone."""
+        self._count_injection(key, None)
+
+    def _count_injection(self, key: Key, now: tuple[str, str] | None) -> None:
+        before = self._injection_of.pop(key, None)
+        if now is not None:
+            self._injection_of[key] = now
+        if before == now:
+            return
+        for subnet in {place[0] for place in (before, now) if place is not None}:
+            found = Tally(
+                state for other, (its, state) in self._injection_of.items()
+                if (other.namespace, its) == (key.namespace, subnet)
+            )  # fmt: skip
+            labels = {"namespace": key.namespace, "subnet": subnet}
+            if not found:
+                self._injections_now.remove_by_labels(labels)
+                continue
+            for state in {*found, *(place[1] for place in (before, now) if place is not None and place[0] == subnet)}:
+                self._injections_now.labels(key.namespace, subnet, state).set(found[state])
+
     def injection_ended(self, verdict: str) -> None:
         """An Injection has ended with this verdict."""
         self._injections.labels(verdict).inc()
 
     def forget(self, key: Key) -> None:
         """A Subnet is gone, and its series with it."""
-        for family in (self._nodes, self._expiry):
+        for family in (self._nodes, self._expiry, self._conditions, self._reasons):
             family.remove_by_labels({"namespace": key.namespace, "subnet": key.name})
+        for place in [place for place in self._reason_of if place[:2] == (key.namespace, key.name)]:
+            del self._reason_of[place]

@@ -71,6 +71,18 @@ def test_what_is_deleted_is_there_again(demo: Twin, child: str) -> None:
     assert changed == {child}
 
 
+def test_what_a_pause_leaves_undone_is_done_as_soon_as_it_ends(demo: Twin) -> None:
+    demo.annotate("paused", "true")
+    until(lambda: demo.thing()["status"]["state"] == "Paused", "it is paused", REPAIRED_S, every_s=0.05)
+    before = stood(demo)
+    demo.place.delete("pods", "demo-node-1")
+    until(lambda: demo.thing()["status"]["ready"] == "2/3", "the status is kept up", REPAIRED_S, every_s=0.05)
+    assert "pods/demo-node-1" not in stood(demo)
+    demo.annotate("paused", None)
+    until(lambda: stood(demo).keys() == before.keys(), "it is back long before anybody looks by himself", REPAIRED_S)
+    demo.until_ready(NODES)
+
+
 def test_what_is_deleted_while_the_operator_is_away_is_there_when_it_is_back(away: tuple[Twin, Operator]) -> None:
     demo, operator = away
     operator.kill()

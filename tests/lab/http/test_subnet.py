@@ -13,7 +13,7 @@ from p2pnet.lab.http.subnet import metrics_text
 from p2pnet.lab_client import ProblemError
 from p2pnet.lab_client.client import wait_until_up
 from p2pnet.model.jobs import Payload, RunRequest
-from p2pnet.model.report import Status
+from p2pnet.model.report import RunSummary, Status
 
 
 async def test_the_summary_counts_what_is_connected(lab_client):
@@ -113,6 +113,22 @@ async def test_metrics_tell_the_network_by_rule(lab):
             assert f'p2pnet_lab_network_in_force{{rule="{row.rule}"}} {float(row.ok)}' in text
     assert 'figure="delay_ms"' in text
     assert text.count("p2pnet_lab_network_in_force{") == sum(not row.worst for row in rows)
+
+
+async def test_metrics_tell_what_the_last_run_that_ended_has_found(lab):
+    assert "\np2pnet_lab_last_run_reach_ratio " not in metrics_text(lab.status()).decode(), "there was none"
+    runs = [
+        RunSummary("r-1", "finished", "fail", artifacts=3, reach=0.5, p95_ms=20.0),
+        RunSummary("r-2", "finished", "pass", artifacts=2, reach=0.75, p95_ms=1500.0),
+        RunSummary("r-3", "running", artifacts=9),
+    ]
+    text = metrics_text(msgspec.structs.replace(lab.status(), runs=runs)).decode()
+    for line in (
+        "p2pnet_lab_last_run_reach_ratio 0.75", "p2pnet_lab_last_run_p95_seconds 1.5", "p2pnet_lab_last_run_artifacts 2.0",
+        'p2pnet_lab_run_verdicts{verdict="fail"} 1.0', 'p2pnet_lab_run_verdicts{verdict="invalid"} 0.0',
+        'p2pnet_lab_runs{state="running"} 1.0',
+    ):  # fmt: skip
+        assert f"\n{line}\n" in text
 
 
 async def test_unknown_routes_and_broken_bodies_are_problems(lab_client):

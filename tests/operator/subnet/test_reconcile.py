@@ -15,6 +15,7 @@ from p2pnet.operator.kube.api import (
     EVENT,
     POD,
     POLICY,
+    RECOMMENDED_LABELS,
     SECRET,
     SERVICE,
     ConflictError,
@@ -186,6 +187,51 @@ async def test_a_live_edit_replaces_no_pod() -> None:
     await world.converge()
     assert before.items() <= pods_of(world).items()
     assert world.status["expiresAt"] == time_text(NOW + timedelta(days=3))
+
+
+async def test_every_object_of_a_subnet_has_the_labels_that_kubernetes_recommends() -> None:
+    world = World(nodes=2, groups=[{"name": "next", "nodes": 1, "image": "registry.example:5000/node:2@sha256:0"}])
+    await world.converge()
+    found = {(kind.kind, name): meta(thing)["labels"] for (kind, _, name), thing in world.api.objects.items()
+             if kind not in (SUBNET, EVENT)}  # fmt: skip
+    assert {kind for kind, _ in found} == {
+        "ConfigMap",
+        "NetworkPolicy",
+        "Pod",
+        "PodDisruptionBudget",
+        "Secret",
+        "Service",
+    }
+    for labels in found.values():
+        assert [labels[key] for key in RECOMMENDED_LABELS[:2]] == ["p2pnet", "demo"]
+        assert set(RECOMMENDED_LABELS) <= labels.keys()
+    parts = {labels["app.kubernetes.io/component"] for labels in found.values()}
+    assert parts == {"authority", "lab", "node", "subnet"}
+    versions = {name: labels["app.kubernetes.io/version"] for (kind, name), labels in found.items() if kind == "Pod"}
+    assert versions == {"demo-node-0": "test", "demo-node-1": "test", "demo-next-0": "2", "demo-lab": "test"}
+
+
+async def test_an_operator_that_knows_more_labels_replaces_no_pod_and_a_rolling_edit_relabels_none() -> None:
+    world = World(nodes=3, lab={"storage": "1GB"})
+    await world.converge()
+    before = pods_of(world)
+    for (kind, _, _), thing in world.api.objects.items():  # as a former version made them
+        if kind not in (SUBNET, EVENT):
+            meta(thing)["labels"] = {
+                key: one for key, one in meta(thing)["labels"].items() if key not in RECOMMENDED_LABELS
+            }
+    since = len(world.api.writes)
+    await world.converge()
+    assert pods_of(world) == before
+    writes = world.api.writes[since:]
+    assert {verb for verb, kind, _ in writes if kind not in (SUBNET, EVENT)} == {"apply", "patch"}
+    for kind in (POD, SERVICE, CLAIM, POLICY, CONFIG_MAP, BUDGET):
+        assert all(set(RECOMMENDED_LABELS) <= meta(one)["labels"].keys() for one in world.api.all(kind)), kind
+    since = len(world.api.writes)
+    world.api.edit(SUBNET, "demo", image="p2pnet-node:next")
+    await world.converge()
+    assert ("patch", POD) not in {(verb, kind) for verb, kind, _ in world.api.writes[since:]}
+    assert {meta(pod)["labels"]["app.kubernetes.io/version"] for pod in world.api.all(POD)} == {"next"}
 
 
 async def test_network_and_faults_reach_the_lab_with_the_next_reconciliation_and_replace_no_pod() -> None:

@@ -78,6 +78,22 @@ def test_small_ones_share_a_packet() -> None:
     assert sender.packet().frames == []
 
 
+@pytest.mark.parametrize("credit", [PLENTY, 6_000])
+def test_what_waits_is_what_was_written_and_has_not_left(credit: int) -> None:
+    sender, left = Sender(max_data=credit), 10_000 + 500 + 3_000 + 700
+    sender.stream(2, 10_000)
+    sender.stream(6, 500, priority=1)
+    sender.in_line(10, 3_000)
+    sender.in_line(14, 700)
+    while True:
+        assert sender.queue.unsent_bytes == left
+        frames = data(sender.packet())
+        if not frames:
+            break
+        left -= sum(stop - start for _, start, stop in frames)
+    assert left == max(0, 14_200 - credit)
+
+
 def test_the_urgent_overtake_what_has_begun() -> None:
     sender = Sender()
     sender.stream(2, 10_000, priority=-1)

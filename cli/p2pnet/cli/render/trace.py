@@ -107,6 +107,8 @@ def _label(receipt: TracedReceipt, trace: Trace, *, ascii_only: bool) -> Text:
         line.append(f"  = {text.milliseconds(receipt.latency_ms)}", style="dim")
     if receipt.duplicates:
         line.append(f"  {text.plural(receipt.duplicates, 'duplicate')}", style="yellow")
+    if receipt.edge_ms is None and not receipt.orphan and receipt.latency_ms is not None:
+        line.append(f"  passed on before {receipt.sender} had all of it", style="dim")
     if receipt.orphan:
         line.append(f"  from {receipt.sender or 'an unknown node'}", style="yellow")
     if receipt.critical:

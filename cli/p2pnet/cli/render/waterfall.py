@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from rich.console import RenderableType
 from rich.text import Text
 
-from p2pnet.cli.documents import Trace, TracedPhases, TracedReceipt
+from p2pnet.cli.documents import Trace, TracedLoad, TracedPhases, TracedReceipt
 from p2pnet.cli.render import text
+from p2pnet.model.units import format_size
 
 ROWS_MAX = 30
 """Above that the critical path and the slowest ones are drawn."""
@@ -26,7 +27,25 @@ def phase_figures(trace: Trace, width: int) -> list[RenderableType]:
     for one in sorted(hops, key=lambda one: one.latency_ms or 0.0):
         figures = [text.milliseconds(took) if took else text.DASH for took in _split(one)]
         table.add_row(one.node, *figures, text.milliseconds(one.edge_ms))
-    return ["", *text.flow("slow by", [_heaviest(hops)], width), table]
+    return ["", *text.flow("slow by", [_heaviest(hops)], width), table, *_ends(hops)]
+
+
+def _ends(hops: list[TracedReceipt]) -> list[RenderableType]:
+    """What both ends of these hops did meanwhile; nothing where that was not sampled."""
+    known = [(one, one.ends) for one in hops if one.ends is not None]
+    if not known:
+        return []
+    figures = ("cpu", "late", "queued")
+    table = text.table("hop to", "from", *figures, "to: cpu", *figures[1:], right=(*figures, "to: cpu"))
+    for one, ends in sorted(known, key=lambda pair: pair[0].latency_ms or 0.0):
+        table.add_row(one.node, one.sender or text.DASH, *_load(ends.sender), *_load(ends.receiver))
+    return ["", table]
+
+
+def _load(load: TracedLoad | None) -> tuple[str, str, str]:
+    if load is None:
+        return (text.DASH,) * 3
+    return text.percent(load.cpu), text.milliseconds(load.lag_ms), format_size(load.queued_bytes)
 
 
 def _split(receipt: TracedReceipt) -> list[float]:

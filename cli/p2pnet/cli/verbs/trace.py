@@ -3,20 +3,21 @@
 import contextlib
 import dataclasses
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated
 
 import typer
 
 from p2pnet.cli import shell_completion
-from p2pnet.cli.documents import Trace, TracedPhases, TracedReceipt
+from p2pnet.cli.documents import Trace, TracedEnds, TracedLoad, TracedPhases, TracedReceipt
 from p2pnet.cli.exit_code import ExitCode
 from p2pnet.cli.options import ARTIFACT_HELP, KeptName, KeptOptions, SpanFiles
 from p2pnet.cli.outcome import CommandError, Outcome
 from p2pnet.cli.resolve import choose_artifact, simulated_artifact, subnet_meant, telling_artifact
 from p2pnet.cli.session import Session
 from p2pnet.cli.targets.target import Target
-from p2pnet.measure import HopNode, HopTree, hop_tree
+from p2pnet.measure import EndLoad, HopEnds, HopNode, HopTree, hop_ends, hop_tree, window_ns
 from p2pnet.model.errors import TargetError
 from p2pnet.model.events import Collected
 from p2pnet.model.ids import DEFAULT_CLIENT
@@ -73,7 +74,8 @@ async def run(options: TraceOptions, session: Session) -> Outcome:
                 pass
         artifact, run_file, events = _archived(options.name, prefix, target, session)
     tree = hop_tree(artifact, events, run_file.nodes, run_file.adversaries)
-    document = document_of(tree, run_file, waterfall=options.waterfall)
+    ends = _ends(tree, run_file, target)
+    document = document_of(tree, run_file, ends, waterfall=options.waterfall)
     if not live and simulated is None:
         hint = f"p2pnet report {options.name} {run_file.run}"
     elif document.unreached and simulated is not None:
@@ -84,7 +86,7 @@ async def run(options: TraceOptions, session: Session) -> Outcome:
         hint = f"p2pnet get {options.name} {artifact[:12]} -O FILE"
     if given != options.name:
         hint = f"p2pnet replay {shlex.quote(given)}"
-    return await _export(options, Outcome(document, next=(hint,)), (tree, run_file, events), session)
+    return await _export(options, Outcome(document, next=(hint,)), (tree, run_file, events, ends), session)
 
 
 def _check(options: TraceOptions) -> None:
@@ -99,7 +101,10 @@ def _check(options: TraceOptions) -> None:
 
 
 async def _export(
-    options: TraceOptions, outcome: Outcome, told: tuple[HopTree, RunFile, list[Collected]], session: Session
+    options: TraceOptions,
+    outcome: Outcome,
+    told: tuple[HopTree, RunFile, list[Collected], Mapping[str, HopEnds]],
+    session: Session,
 ) -> Outcome:
     """The spans of the artifact to where `--otel` and `--otlp` say."""
     if options.otel is None and options.otlp is None:
@@ -107,8 +112,8 @@ async def _export(
     from p2pnet.cli import report_files
     from p2pnet.present import artifact_spans, otlp_lines, trace_id_of
 
-    tree, run_file, events = told
-    spans = artifact_spans(tree, run_file, events)
+    tree, run_file, events, ends = told
+    spans = artifact_spans(tree, run_file, events, ends)
     outcome = await report_files.write_each(options, lambda _: otlp_lines(spans, run_file), outcome, session)
     if options.otlp is not None and outcome.failure is None:
         outcome = await report_files.send_spans(options.otlp, lambda: spans, run_file, outcome, session)
@@ -133,8 +138,18 @@ def _archived(name: str, prefix: str, target: Target, session: Session) -> tuple
     return artifact, run_file, archive.read_events(target.state, run_file.run, artifact)
 
 
-def document_of(tree: HopTree, run_file: RunFile, *, waterfall: bool = False) -> Trace:
-    """The hop tree with what the run knows about it."""
+def _ends(tree: HopTree, run_file: RunFile, target: Target) -> dict[str, HopEnds]:
+    """By receiver, what both ends of a hop did, as far as samples of its run are on this machine."""
+    window = window_ns(tree)
+    if not run_file.run or window is None:
+        return {}
+    return hop_ends(tree, archive.iter_samples(target.state.run(run_file.run), window))
+
+
+def document_of(
+    tree: HopTree, run_file: RunFile, ends: Mapping[str, HopEnds] | None = None, *, waterfall: bool = False
+) -> Trace:
+    """The hop tree with what the run knows about it. `ends`: by receiver."""
     names = dict(zip(run_file.artifacts, run_file.names, strict=False))
     latencies = [node.latency_ms for node in tree.nodes if node.latency_ms is not None]
     return Trace(
@@ -147,7 +162,7 @@ def document_of(tree: HopTree, run_file: RunFile, *, waterfall: bool = False) ->
         publisher=tree.publisher,
         nodes=len(run_file.nodes),
         reached=len(tree.nodes),
-        receipts=[_receipt(node) for node in tree.nodes],
+        receipts=[_receipt(node, (ends or {}).get(node.node)) for node in tree.nodes],
         critical_path=tree.critical_path,
         unreached=tree.unreached,
         duplicates=tree.duplicates,
@@ -161,7 +176,7 @@ def document_of(tree: HopTree, run_file: RunFile, *, waterfall: bool = False) ->
     )
 
 
-def _receipt(node: HopNode) -> TracedReceipt:
+def _receipt(node: HopNode, ends: HopEnds | None) -> TracedReceipt:
     return TracedReceipt(
         node=node.node,
         sender=node.parent or None,
@@ -172,4 +187,9 @@ def _receipt(node: HopNode) -> TracedReceipt:
         duplicates=node.duplicates,
         orphan=node.orphan,
         phases=None if node.phases is None else TracedPhases(**dataclasses.asdict(node.phases)),
+        ends=None if ends is None else TracedEnds(sender=_load(ends.sender), receiver=_load(ends.receiver)),
     )
+
+
+def _load(load: EndLoad | None) -> TracedLoad | None:
+    return None if load is None else TracedLoad(**dataclasses.asdict(load))

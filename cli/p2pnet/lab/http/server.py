@@ -94,10 +94,10 @@ class PodServer:
         app.router.add_get("/metrics", subnet.prometheus)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_S)
 
-    async def open(self, host: str, port: int) -> tuple[str, int]:
-        """Listen; returns the address bound. Raises OSError."""
+    async def open(self, host: str, port: int, door: socket.socket | None = None) -> tuple[str, int]:
+        """Listen, on `door` where that does already; returns the address bound. Raises OSError."""
         await self._runner.setup()
-        await web.SockSite(self._runner, listener(host, port)).start()
+        await web.SockSite(self._runner, door if door is not None else listener(host, port)).start()
         bound = self._runner.addresses[0]
         return str(bound[0]), int(bound[1])
 

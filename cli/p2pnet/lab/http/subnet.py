@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import msgspec
 from aiohttp import web
@@ -17,7 +17,7 @@ from p2pnet.model.errors import SpecError, TargetError
 from p2pnet.model.events import EventKind
 from p2pnet.model.jobs import LogLine, NodeAction, Revision, Rotation
 from p2pnet.model.registry import Membership
-from p2pnet.model.report import LinkFigures, NetworkRow, Status
+from p2pnet.model.report import RUN_ENDED, LinkFigures, NetworkRow, RunSummary, Status, Verdict
 from p2pnet.store.logs import LogQuery, ends_of, follow, read_all
 from p2pnet.subnet.document import digest_of, load_subnet, to_document
 
@@ -197,7 +197,29 @@ class _StatusMetrics(Collector):
         faults = GaugeMetricFamily("p2pnet_lab_faults", "Faults by state.", labels=["state"])
         for state in ("waiting", "active", "ended", "failed"):
             faults.add_metric([state], sum(fault.state == state for fault in status.faults))
-        return [nodes, links, runs, restarts, faults, *_network_metrics(status.network)]
+        return [nodes, links, runs, restarts, faults, *_run_metrics(status.runs), *_network_metrics(status.network)]
+
+
+def _run_metrics(runs: list[RunSummary]) -> list[GaugeMetricFamily]:
+    """What runs have found: of the last one that ended its figures, of all that the lab knows their verdicts."""
+    verdicts = GaugeMetricFamily(
+        "p2pnet_lab_run_verdicts", "Runs of this lab that ended, by verdict.", labels=["verdict"]
+    )
+    for verdict in get_args(Verdict):
+        verdicts.add_metric([verdict], sum(run.verdict == verdict for run in runs))
+    reach = GaugeMetricFamily(
+        "p2pnet_lab_last_run_reach_ratio", "Share of the receipts that the last run which ended asked for, from 0 to 1."
+    )
+    p95 = GaugeMetricFamily("p2pnet_lab_last_run_p95_seconds", "95th percentile of the latencies of that run.")
+    artifacts = GaugeMetricFamily("p2pnet_lab_last_run_artifacts", "Artifacts of that run.")
+    last = next((run for run in reversed(runs) if run.state in RUN_ENDED), None)  # they come oldest first
+    if last is not None:
+        artifacts.add_metric([], last.artifacts)
+        if last.reach is not None:
+            reach.add_metric([], last.reach)
+        if last.p95_ms is not None:
+            p95.add_metric([], last.p95_ms / 1000)
+    return [verdicts, reach, p95, artifacts]
 
 
 def _network_metrics(rows: list[NetworkRow]) -> list[GaugeMetricFamily]:

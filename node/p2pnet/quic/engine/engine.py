@@ -311,6 +311,11 @@ class Engine:
         return self._flow.held_bytes
 
     @property
+    def unsent_bytes(self) -> int:
+        """Stream bytes that wait to leave, see `SendQueue`."""
+        return self._quic.sending.unsent_bytes
+
+    @property
     def reset_token(self) -> bytes | None:
         """The peer's stateless reset token: a datagram that ends in it means that the peer has forgotten the connection."""
         return self._quic._peer_cid.stateless_reset_token

@@ -5,6 +5,7 @@ aioquic walks all streams for each packet; here only streams with something to s
 
 from collections import deque
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 from aioquic.quic.packet import QuicFrameType, QuicStreamFrame
@@ -42,6 +43,14 @@ class SendQueue:
         self._blocked: dict[Stream, None] = {}  # streams with data that wait for a higher max_data
         self._first: Stream | None = None  # the one in line whose turn it is
         self._line: deque[Stream] = deque()  # the others
+
+    @property
+    def unsent_bytes(self) -> int:
+        """Bytes that wait for the congestion window, their turn, or the peer's credit; it looks at each of their streams."""
+        if not (self.queues or self._blocked):
+            return 0
+        waiting = chain(*self.queues.values(), self._line, self._blocked)
+        return sum(stream.sender.unsent_bytes for stream in waiting)
 
     def add(self, stream: Stream) -> None:
         """The stream has something to send."""

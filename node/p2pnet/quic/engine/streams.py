@@ -203,6 +203,11 @@ class SendSide:
             return lost[0].start, lost[0].stop
         return self.highest_offset, self._size
 
+    @property
+    def unsent_bytes(self) -> int:
+        """Bytes that were written and have not left yet, not even once."""
+        return self._size - self.highest_offset
+
     def take(self, start: int, stop: int) -> tuple[bytes, bool]:
         """The bytes from `start` to `stop`, within what `next` returned; and whether the half ends there."""
         lost = self._lost

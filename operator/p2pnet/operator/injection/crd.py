@@ -4,8 +4,8 @@ from p2pnet.operator.injection.context import INJECTION
 from p2pnet.operator.injection.crd_rules import RULES
 from p2pnet.operator.injection.status import INVALID_CHARS_MAX, INVALID_MAX
 from p2pnet.operator.kube.crd import (  # fmt: skip
-    ITEMS,
     Schema,
+    add_rules,
     conditions,
     count,
     definition,
@@ -14,8 +14,8 @@ from p2pnet.operator.kube.crd import (  # fmt: skip
     said,
     structural,
     text,
-    validation,
 )
+from p2pnet.operator.subnet.crd_quantities import QUANTITY_RULES
 from p2pnet.subnet.injection import EXPRESSIONS_MAX, NAME_CHARS_MAX, injection_json_schema
 
 
@@ -31,11 +31,9 @@ def crd() -> Schema:
 def root_schema() -> Schema:
     """The structural schema of an Injection."""
     document = injection_json_schema()
-    spec = structural(document["$defs"]["InjectionSpec"], document["$defs"])
-    for path in (("expect", ITEMS), ("rate",)):
-        del part_at(spec, path)["pattern"]  # a rule says it in words
+    spec = structural(document["$defs"]["InjectionSpec"], document["$defs"], QUANTITY_RULES)
     for place, checks in RULES.items():
-        part_at(spec, place)["x-kubernetes-validations"] = [validation(check) for check in checks]
+        add_rules(part_at(spec, place), checks)
     for names in (("expect",), ("filesFrom", "keys")):
         part_at(spec, names)["x-kubernetes-list-type"] = "atomic"
     return {

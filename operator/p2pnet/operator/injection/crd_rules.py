@@ -4,9 +4,7 @@ Names in the document, of nodes and clients, are the lab's to judge: an Injectio
 """
 
 from p2pnet.model import limits
-from p2pnet.model.expectation_words import expectation_pattern
 from p2pnet.operator.kube.cel import CelRule, between, per_second, seconds, size_bytes
-from p2pnet.operator.kube.crd import ITEMS
 from p2pnet.subnet.injection import (
     BOTH_PAYLOADS,
     PLAIN_RATE,
@@ -14,9 +12,6 @@ from p2pnet.subnet.injection import (
     TTL_MAX_S,
     TTL_MIN_S,
     WITHIN_MAX_S,
-    WRONG_EXPECTATION,
-    WRONG_RATE,
-    OfferedRateText,
 )
 
 RULES: dict[tuple[str, ...], list[CelRule]] = {
@@ -28,7 +23,6 @@ RULES: dict[tuple[str, ...], list[CelRule]] = {
         CelRule(between(size_bytes("self"), 1, limits.ARTIFACT_BYTES_MAX), "from 1B to 128Mi", "self + ': from 1B to 128Mi'"),
     ],
     ("rate",): [
-        CelRule(f"self.matches(r'{OfferedRateText.pattern}')", WRONG_RATE, f"self + ': {WRONG_RATE}'"),
         CelRule(
             f"!self.matches(r'{PLAIN_RATE}') ||"
             f" ({per_second('self')} > 0.0 && {per_second('self')} <= {float(RATE_MAX_PER_S)!r})",
@@ -43,9 +37,6 @@ RULES: dict[tuple[str, ...], list[CelRule]] = {
     ],
     ("ttl",): [
         CelRule(between(seconds("self"), TTL_MIN_S, TTL_MAX_S), "from 10s to 3650d", "self + ': from 10s to 3650d'"),
-    ],
-    ("expect", ITEMS): [
-        CelRule(f"self.matches(r'{expectation_pattern()}')", WRONG_EXPECTATION, f"self + ': {WRONG_EXPECTATION}'"),
     ],
 }  # fmt: skip
 """Path in the spec, ITEMS for the items of a list -> its checks."""

@@ -92,8 +92,11 @@ class InjectionReconciler:
         """
         thing = await self._cluster.get(INJECTION, key.namespace, key.name)
         if thing is None or is_gone(thing, uid_of(thing)):
+            if self._metrics is not None:
+                self._metrics.forget_injection(key)
             self._leave(key)
             return None
+        self._count(key, thing, status_in(thing))
         if is_over(thing):
             return await self._over(key, thing)
         try:
@@ -186,6 +189,7 @@ class InjectionReconciler:
     async def _write(self, key: Key, thing: Object, new: Object) -> bool:
         """Write the status if it changed, with events; False when the Injection was deleted meanwhile."""
         old = status_in(thing)
+        self._count(key, thing, new)
         if new == old:
             return True
         now_s = self._now().timestamp()
@@ -207,6 +211,10 @@ class InjectionReconciler:
             self._metrics.injection_ended(new["verdict"])
         await self._events.post(thing, status.transition_events(transitions(old, new)))
         return True
+
+    def _count(self, key: Key, thing: Object, its: Object) -> None:
+        if self._metrics is not None and its.get("state"):
+            self._metrics.injection(key, str((thing.get("spec") or {}).get("subnet", "")), str(its["state"]))
 
     def _leave(self, key: Key) -> None:
         """An Injection is gone or over: those behind it may begin, and its Subnet's lab is looked at."""

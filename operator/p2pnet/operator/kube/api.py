@@ -15,6 +15,12 @@ MANAGER = "p2pnet-operator"
 """The operator's name: as field manager, as value of `MANAGED_BY`, of its Lease, its roles and as source of its events."""
 MANAGED_BY = "app.kubernetes.io/managed-by"
 """Label of every object that the operator makes; watches select by it."""
+VERSION_LABEL = "app.kubernetes.io/version"
+RECOMMENDED_LABELS = (
+    *(f"app.kubernetes.io/{part}" for part in ("name", "instance", "component", "part-of")),
+    VERSION_LABEL,
+)
+"""Labels by which tools of any kind group objects; nothing here selects by them, so they may come to what is there already."""
 
 
 class ResourceKind(NamedTuple):

@@ -1,4 +1,4 @@
-"""Words of CEL for the rules of the CRD: quantities of the document as numbers. Pure."""
+"""Words of CEL for the rules of the CRD: quantities of the document as numbers, texts by their patterns. Pure."""
 
 from typing import NamedTuple
 
@@ -10,6 +10,21 @@ class CelRule(NamedTuple):
     message: str
     message_expression: str = ""
     path: str = ""
+
+
+def is_like(text: str, pattern: str) -> str:
+    """CEL expression: whether a text is of a pattern."""
+    return f"{text}.matches(r'{pattern}')"
+
+
+def said(text: str, words: str) -> str:
+    """CEL expression: `'5' is no duration: ...`, of a text that is none."""
+    return f"'\\'' + {text} + '\\' is {words}'"
+
+
+def text_rule(pattern: str, words: str, text: str = "self") -> CelRule:
+    """A text is of this pattern. `words`: what another one is told after `'5' is`."""
+    return CelRule(is_like(text, pattern), words, said(text, words))
 
 
 def seconds(text: str) -> str:
@@ -25,6 +40,12 @@ def size_bytes(text: str) -> str:
         " 'Mi': 1048576.0, 'MiB': 1048576.0, 'Gi': 1073741824.0, 'GiB': 1073741824.0}"
     )
     return f"{number(text)} * {unit}[{text}.find('[A-Za-z]+$')]"
+
+
+def is_whole(text: str) -> str:
+    """CEL expression: whether a size is of whole bytes; 1.1MB is, though not quite in binary."""
+    size = size_bytes(text)
+    return f"({size} > 1e15 || [{size} - double(int({size} + 0.5))].all(rest, rest < 0.001 && rest > -0.001))"
 
 
 def between(text: str, low: float, high: float) -> str:

@@ -3,16 +3,22 @@
 Defaults, references, nulls and closed objects are left out: an API server takes none of them, or makes more of them than we.
 """
 
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from p2pnet.model import limits
 from p2pnet.operator.kube.api import ResourceKind
-from p2pnet.operator.kube.cel import CelRule
+from p2pnet.operator.kube.cel import CelRule, is_like, text_rule
 
 Schema = dict[str, Any]
 
+PATTERN_WORDS = "patternErrorMessage"
+"""Key of a text in a JSON Schema: what one that is not of its pattern is told after `'5' is`."""
+_EXACT_END = 1 << 53  # numbers of a CustomResourceDefinition are JSON's
 ITEMS = "[]"
 """Path step: the items of a list."""
+NO_RULES: Mapping[str, CelRule] = MappingProxyType({})
 VALUES = "{}"
 """Path step: the values of an object whose keys are the user's."""
 
@@ -43,20 +49,29 @@ def validation(check: CelRule) -> Schema:
     return found
 
 
-def structural(schema: Schema, defs: Schema) -> Schema:
-    """A JSON Schema of pydantic as a structural schema: without references, nulls, defaults and closed objects."""
+def structural(schema: Schema, defs: Schema, more: Mapping[str, CelRule] = NO_RULES) -> Schema:
+    """A JSON Schema of pydantic as a structural schema: without references, nulls, defaults and closed objects.
+
+    `more`: what else holds of texts, by their pattern, for those that are of it.
+    """
     if "$ref" in schema:
         return structural(
-            {**defs[schema["$ref"].rpartition("/")[2]], **{k: v for k, v in schema.items() if k != "$ref"}}, defs
+            {**defs[schema["$ref"].rpartition("/")[2]], **{k: v for k, v in schema.items() if k != "$ref"}}, defs, more
         )
     choices = [one for one in schema.get("anyOf", []) if one.get("type") != "null"]
     if len(choices) == 1:
         outer = {key: value for key, value in schema.items() if key not in ("anyOf", "default")}
-        return structural({**choices[0], **outer}, defs)
+        return structural({**choices[0], **outer}, defs, more)
     described = {"description": " ".join(schema["description"].split())} if "description" in schema else {}
     if choices or schema.get("x-kubernetes-int-or-string"):
-        return {"x-kubernetes-int-or-string": True, **described}  # a number or a string: the only union in the document
+        return _int_or_string(schema) | described
     found = {key: schema[key] for key in _KEPT if key in schema} | described
+    if PATTERN_WORDS in schema:
+        del found["pattern"]  # a rule says it in words
+        add_rules(found, [text_rule(schema["pattern"], schema[PATTERN_WORDS])])
+        add_rules(found, [rule for pattern, rule in more.items() if pattern == schema["pattern"]])
+    if schema.get("type") == "integer" and schema.get("exclusiveMaximum", _EXACT_END) < _EXACT_END:
+        found["maximum"] = schema["exclusiveMaximum"] - 1
     if "const" in schema:
         found |= {"type": "string", "enum": [schema["const"]]}
     if schema.get("type") == "integer":
@@ -64,20 +79,41 @@ def structural(schema: Schema, defs: Schema) -> Schema:
     if schema.get("type") == "string" and "enum" not in found:
         found.setdefault("maxLength", limits.NAME_CHARS_MAX)  # CEL's cost is estimated from bounds
     if "items" in schema:
-        found["items"] = structural(schema["items"], defs)
+        found["items"] = structural(schema["items"], defs, more)
     if "properties" in schema:
-        found["properties"] = {key: structural(value, defs) for key, value in schema["properties"].items()}
+        found["properties"] = {key: structural(value, defs, more) for key, value in schema["properties"].items()}
     elif schema.get("type") == "object":
-        found |= _open(schema, defs)
+        found |= _open(schema, defs, more)
     return found
 
 
-def _open(schema: Schema, defs: Schema) -> Schema:
+def _int_or_string(schema: Schema) -> Schema:
+    """A number or a string: the only union in the document."""
+    chars = next((one["maxLength"] for one in (schema, *schema.get("anyOf", [])) if "maxLength" in one), None)
+    found: Schema = {"x-kubernetes-int-or-string": True, "maxLength": chars or limits.NAME_CHARS_MAX}
+    if PATTERN_WORDS in schema:
+        words, is_one = schema[PATTERN_WORDS], is_like("self", schema["pattern"])
+        low = schema["minimum"]
+        rule = f"type(self) == int ? self >= {low} : {is_one}"
+        add_rules(found, [CelRule(rule, words, f"'\\'' + string(self) + '\\' is {words}'")])
+    return found
+
+
+def add_rules(part: Schema, checks: Iterable[CelRule]) -> None:
+    """Give a part these rules. Those of a text are asked of texts alone that are of its pattern."""
+    known: list[Schema] = part.setdefault("x-kubernetes-validations", [])
+    first = known[0]["rule"] if known else ""
+    is_one = first if first.startswith("self.matches(") else ""
+    guarded = (check._replace(rule=f"!{is_one} || ({check.rule})") if is_one else check for check in checks)
+    known.extend(map(validation, guarded))
+
+
+def _open(schema: Schema, defs: Schema, more: Mapping[str, CelRule]) -> Schema:
     """An object whose keys are the user's."""
     values = schema.get("additionalProperties", True)
     if values is True:
         return {"x-kubernetes-preserve-unknown-fields": True}
-    return {"additionalProperties": structural(values, defs)}
+    return {"additionalProperties": structural(values, defs, more)}
 
 
 def part_at(spec: Schema, path: tuple[str, ...]) -> Schema:

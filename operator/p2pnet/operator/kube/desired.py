@@ -8,7 +8,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from p2pnet.operator.kube.api import CLAIM, Object, ResourceKind, annotations_of
+from p2pnet.operator.kube.api import CLAIM, RECOMMENDED_LABELS, Object, ResourceKind, annotations_of
 
 HASH = "p2pnet.io/spec-hash"
 """Annotation: digest of the desired object that was applied last."""
@@ -31,6 +31,8 @@ def with_hash(body: Object) -> Object:
         # Keys alone: a hash of secret values does not belong into an annotation, which more people may read.
         hashed["data"] = sorted(body.get("data") or {})
     metadata = {key: value for key, value in body["metadata"].items() if key != "ownerReferences"}
+    if "labels" in metadata:  # a pod is not replaced for a label that nothing selects by: it is given it
+        metadata["labels"] = {key: one for key, one in metadata["labels"].items() if key not in RECOMMENDED_LABELS}
     annotations = {**(metadata.get("annotations") or {}), HASH: digest({**hashed, "metadata": metadata})}
     return {**body, "metadata": {**body["metadata"], "annotations": annotations}}
 
@@ -43,9 +45,9 @@ def up_to_date(desired: Object, observed: Object | None) -> bool:
     """
     if observed is None or annotations_of(observed).get(HASH) != annotations_of(desired).get(HASH):
         return False
-    if desired["kind"] == CLAIM.kind:
-        return True  # the server rewrites quantities, and a claim cannot be changed except to grow
     metadata = {key: value for key, value in desired["metadata"].items() if key != "ownerReferences"}
+    if desired["kind"] == CLAIM.kind:  # the server rewrites quantities, and a claim cannot be changed except to grow
+        return contains(observed, {"metadata": metadata})
     # Items of a list come without apiVersion and kind; and owners were checked when the object was observed.
     rest = {key: value for key, value in desired.items() if key not in ("apiVersion", "kind")}
     return contains(observed, {**rest, "metadata": metadata})

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from p2pnet.model.agent import PORT_BELOW
 from p2pnet.model.errors import SpecError
 from p2pnet.model.ids import lab_uri, member_uri
+from p2pnet.model.images import version_label
 from p2pnet.model.registry import Membership
 from p2pnet.model.report import Status
 from p2pnet.model.units import parse_duration
@@ -19,6 +20,7 @@ from p2pnet.operator.kube.api import (
     MANAGER,
     POD,
     POLICY,
+    RECOMMENDED_LABELS,
     SECRET,
     SERVICE,
     Object,
@@ -37,6 +39,8 @@ CHILDREN = (SECRET, CONFIG_MAP, SERVICE, BUDGET, POLICY, POD)
 
 EVERYWHERE = "::"
 """Host on which nodes listen: all addresses of both IP families; IPv4 alone where the kernel has no IPv6."""
+PRODUCT = "p2pnet"
+"""What the recommended labels call the application, and what it is part of."""
 SUBNET_LABEL = "p2pnet.io/subnet"
 GROUP_LABEL = "p2pnet.io/group"
 ROLE_LABEL = "p2pnet.io/role"
@@ -221,9 +225,20 @@ class SubnetContext:
         return config_map_of(self.name)
 
     def labels(self, role: str = "", group: str = "") -> dict[str, str]:
-        """The labels of a child."""
+        """The labels that children are selected by."""
         wanted = {MANAGED_BY: MANAGER, SUBNET_LABEL: self.name, GROUP_LABEL: group, ROLE_LABEL: role}
         return {key: value for key, value in wanted.items() if value}
+
+    def all_labels(self, role: str = "", group: str = "") -> dict[str, str]:
+        """The labels of a child: those it is selected by, and those that Kubernetes recommends."""
+        values = (PRODUCT, self.name, role or "subnet", PRODUCT, version_label(self.image_of(group)))
+        recommended = {key: value for key, value in zip(RECOMMENDED_LABELS, values, strict=True) if value}
+        return {**recommended, **self.labels(role, group)}
+
+    def image_of(self, group: str = "") -> str:
+        """The image of a group's nodes; without one that of the lab."""
+        own = next((one.image for one in self.subnet.spec.groups if one.name == group), None)
+        return own or self.subnet.spec.image or self.image
 
     def host(self, pod: str) -> str:
         """DNS name of a node pod, the same after it is replaced."""
@@ -245,7 +260,7 @@ class SubnetContext:
 
     def object(self, kind: ResourceKind, name: str, **parts: Any) -> Object:
         """A child with its metadata and the `parts` given, of which `role` and `group` become labels."""
-        labels = self.labels(parts.pop("role", ""), parts.pop("group", ""))
+        labels = self.all_labels(parts.pop("role", ""), parts.pop("group", ""))
         metadata: Object = {
             "name": name, "namespace": self.namespace, "labels": labels, "ownerReferences": [self.owner],
         }  # fmt: skip

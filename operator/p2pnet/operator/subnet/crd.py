@@ -6,8 +6,11 @@ fields: with a default the API server refuses the removal of such a field, too.
 """
 
 from p2pnet.model import limits
+from p2pnet.operator.kube.cel import CelRule, text_rule
 from p2pnet.operator.kube.crd import (  # fmt: skip
+    PATTERN_WORDS,
     Schema,
+    add_rules,
     conditions,
     count,
     definition,
@@ -19,6 +22,7 @@ from p2pnet.operator.kube.crd import (  # fmt: skip
     validation,
 )
 from p2pnet.operator.subnet.context import SUBNET
+from p2pnet.operator.subnet.crd_quantities import QUANTITY_RULES
 from p2pnet.operator.subnet.crd_rules import RULES
 from p2pnet.operator.subnet.status import FAULTS_MAX
 from p2pnet.subnet.document import subnet_json_schema
@@ -48,7 +52,7 @@ def crd() -> Schema:
 def root_schema() -> Schema:
     """The structural schema of a Subnet."""
     document = subnet_json_schema()
-    spec = structural(document["$defs"]["Spec"], document["$defs"])
+    spec = structural(document["$defs"]["Spec"], document["$defs"], QUANTITY_RULES)
     spec["properties"]["nodes"]["maximum"] = limits.NODES_MAX
     part_at(spec, ("groups",))["items"]["properties"]["nodes"]["maximum"] = limits.NODES_MAX
     for names in MAP_LISTS:
@@ -56,24 +60,25 @@ def root_schema() -> Schema:
     for path, value in immutable_fields().items():
         part_at(spec, path)["default"] = value
         message = f"{'.'.join(path)} cannot be changed: make another subnet"
-        part_at(spec, path)["x-kubernetes-validations"] = [{"rule": "self == oldSelf", "message": message}]
+        add_rules(part_at(spec, path), [CelRule("self == oldSelf", message)])
         if len(path) > 1:
             # of the parent, too: the API server checks a default against the rules before it fills in inner defaults
             part_at(spec, path[:1]).setdefault("default", {})[path[1]] = value
     for place, checks in RULES.items():
-        part = part_at(spec, place)
-        part["x-kubernetes-validations"] = [*part.get("x-kubernetes-validations", []), *map(validation, checks)]
+        add_rules(part_at(spec, place), checks)
     spec["default"] = {key: part["default"] for key, part in spec["properties"].items() if "default" in part}
     name = document["$defs"]["Metadata"]["properties"]["name"]
+    rule = text_rule(name["pattern"], name[PATTERN_WORDS], "self.metadata.name")
     return {
         "type": "object",
+        "x-kubernetes-validations": [validation(rule._replace(path=".metadata.name"))],
         "description": "A subnet of p2pnet: nodes, who is connected to whom, and what the links do.",
         "properties": {
             "apiVersion": {"type": "string", "description": "p2pnet.io/v1alpha1."},
             "kind": {"type": "string", "description": "Subnet."},
             "metadata": {
                 "type": "object",
-                "properties": {"name": {"type": "string", "maxLength": NAME_CHARS_MAX, "pattern": name["pattern"]}},
+                "properties": {"name": {"type": "string", "maxLength": NAME_CHARS_MAX}},
             },
             "spec": spec,
             "status": {**STATUS, "description": "What there is; written by the operator."},

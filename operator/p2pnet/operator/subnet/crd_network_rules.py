@@ -3,9 +3,12 @@
 from collections.abc import Iterator
 
 from p2pnet.model.network import BANDWIDTH_BPS_MIN, DELAY_NS_MAX, JitterKind, jitter_max_ns
-from p2pnet.operator.kube.cel import CelRule, between, bits, number, per_second, seconds, size_bytes
+from p2pnet.model.units import NO_SHARE
+from p2pnet.operator.kube.cel import CelRule, between, bits, number, per_second, said, seconds, size_bytes
+from p2pnet.operator.subnet.crd_quantities import is_a
 from p2pnet.subnet import network_checks
 from p2pnet.subnet.placement import preset_figures
+from p2pnet.subnet.quantities import DurationText, ShareText
 
 Rules = dict[tuple[str, ...], list[CelRule]]
 
@@ -14,7 +17,7 @@ _NOT_GIVEN = "and none is given"
 
 
 def _given(field: str) -> str:
-    """Whether a quantity is there and not 0."""
+    """Whether a quantity is there and not 0; one that is none at all has a rule of its own."""
     *part, key = field.split(".")
     return f"(has({'.'.join(part)}.{key}) && {field}.matches('[1-9]'))"
 
@@ -57,7 +60,9 @@ def _shape_rules(part: str = "self", below: str = "", there: str = "true", **pre
     a figure, by name.
     """
     latency = _any_of(_given(f"{part}.latency"), presets.get("latency", "false"))
-    jitter, loss = _given(f"{part}.jitter"), _given(f"{part}.loss")
+    jitter = f"({_given(f'{part}.jitter')} && {is_a(DurationText, f'{part}.jitter')})"
+    loss = _given(f"{part}.loss")
+    is_latency, is_loss = is_a(DurationText, f"{part}.latency"), is_a(ShareText, f"{part}.loss")
     lost = f"{number(f'{part}.loss')} / 100.0"
     return [
         CelRule(
@@ -65,7 +70,7 @@ def _shape_rules(part: str = "self", below: str = "", there: str = "true", **pre
             f"{part}.jitter + ' without a latency: give it the latency around which it varies'", f"{below}.jitter",
         ),
         CelRule(
-            f"!({there}) || !{jitter} || !{_given(f'{part}.latency')} || {presets.get('latency', 'false')}"
+            f"!({there}) || !{jitter} || !{_given(f'{part}.latency')} || !{is_latency} || {presets.get('latency', 'false')}"
             f" || {seconds(f'{part}.jitter')} <= {seconds(f'{part}.latency')} * {_most_of(part)}",
             "is too much for its latency", f"{part}.jitter + ' is too much for a latency of ' + {part}.latency",
             f"{below}.jitter",
@@ -80,7 +85,7 @@ def _shape_rules(part: str = "self", below: str = "", there: str = "true", **pre
             given=_any_of(loss, presets.get("loss", "false")), there=there,
         ),
         CelRule(
-            f"!({there}) || !has({part}.lossBurst) || {part}.lossBurst == 1.0 || !{loss}"
+            f"!({there}) || !has({part}.lossBurst) || {part}.lossBurst == 1.0 || !{loss} || !{is_loss}"
             f" || {part}.lossBurst >= ({lost}) / (1.0 - {lost})",
             "so many losses come at least", path=f"{below}.lossBurst",
         ),
@@ -109,13 +114,12 @@ _LOSS = CelRule(f"{number('self')} < 100.0", network_checks.LOSS_WORDS, f"self +
 _REORDER = CelRule(
     f"{number('self')} < 100.0", network_checks.REORDER_WORDS, f"self + ': {network_checks.REORDER_WORDS}'"
 )
-_SHARE = CelRule(f"{number('self')} <= 100.0", "write a percentage between 0% and 100%, like 0.2%")
 
 
 def _shape_bounds(*place: str) -> Rules:
     return {
         (*place, "latency"): [_LATENCY], (*place, "loss"): [_LOSS], (*place, "reorder"): [_REORDER],
-        (*place, "duplication"): [_SHARE], (*place, "bandwidth"): [_BANDWIDTH], (*place, "queue"): [_QUEUE],
+        (*place, "bandwidth"): [_BANDWIDTH], (*place, "queue"): [_QUEUE],
     }  # fmt: skip
 
 
@@ -192,9 +196,11 @@ NETWORK_RULES: Rules = {
             **{figure: _preset_with(figure) for figure in ("latency", "jitter", "loss")},
         ),
     ],
-    ("network", "lossMax"): [_SHARE],
     ("network", "rules", "[]"): _shape_rules(),
     _FAULT: [*_fault_rules(), *_shape_rules()],
+    (*_FAULT, "from"): [
+        CelRule(f"!{is_a(ShareText, 'self')} || {number('self')} <= 100.0", NO_SHARE, said("self", NO_SHARE)),
+    ],
     (*_FAULT, "after"): _bounded(seconds("self"), 0, network_checks.FAULT_S_MAX, "at most 30d"),
     (*_FAULT, "for"): _bounded(
         seconds("self"), network_checks.FAULT_S_MIN, network_checks.FAULT_S_MAX, network_checks.FOR_WORDS
@@ -205,10 +211,7 @@ NETWORK_RULES: Rules = {
             f"self + ': {network_checks.MINORITY_WORDS}'",
         ),
     ],
-    (*_FAULT, "churn", "rate"): [
-        CelRule("self.matches('[1-9]')", "write a number per time above zero, like 2/s or 30/m"),
-        *_bounded(per_second("self"), 0, network_checks.CHURN_PER_S_MAX, "at most 10/s"),
-    ],
+    (*_FAULT, "churn", "rate"): _bounded(per_second("self"), 0, network_checks.CHURN_PER_S_MAX, "at most 10/s"),
     (*_FAULT, "churn", "down"): _bounded(
         seconds("self"), network_checks.DOWN_S_MIN, network_checks.DOWN_S_MAX, "from 100ms to 1h"
     ),

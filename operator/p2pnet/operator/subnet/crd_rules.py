@@ -2,7 +2,9 @@
 
 | check | where it is made |
 | --- | --- |
-| group `node`, labels `group` and `node`, number of nodes, honest ones among them, size of a full mesh | here |
+| names, keys and amounts of Kubernetes, resources, tolerations, security contexts, variables | `crd_pod_rules` |
+| patterns of texts, in words | `kube.crd`, of every field that has one |
+| group `node`, number of nodes, honest ones among them, size of a full mesh | here |
 | degree: none in a full mesh or with edges, below the number of nodes, even ends, connected, two sides | here |
 | edges with another kind, edgesFrom beside edges, configMap or file, a node as its own peer | here |
 | relay and seeds in a sparse topology, the default one beyond 50 nodes too | here |
@@ -20,8 +22,10 @@ cost within the API server's limit, which a test with a real one proves.
 """
 
 from p2pnet.model import limits
-from p2pnet.operator.kube.cel import CelRule, between, seconds, size_bytes
+from p2pnet.operator.kube.cel import CelRule, between, is_whole, said, seconds, size_bytes
 from p2pnet.operator.subnet.crd_network_rules import NETWORK_RULES
+from p2pnet.operator.subnet.crd_pod_rules import POD_RULES
+from p2pnet.operator.subnet.crd_quantities import is_a
 from p2pnet.subnet.checks import (
     ALL_ADVERSARIES,
     CERT_MANAGER_RENEW_MIN_S,
@@ -29,11 +33,12 @@ from p2pnet.subnet.checks import (
     FULL_MAX,
     LEAF_TTL_MAX_S,
     LEAF_TTL_MIN_S,
+    SUBNET_TTL_MAX_S,
     SUBNET_TTL_MIN_S,
 )
 from p2pnet.subnet.members import FULL_TO
-from p2pnet.subnet.quantities import ShareText, SizeText
-from p2pnet.subnet.spec import OWNED_PREFIXES
+from p2pnet.subnet.quantities import DurationText, SizeText
+from p2pnet.subnet.spec import NO_PUSH_SIZE, NO_STORAGE
 
 _NODES = "(has(self.nodes) ? self.nodes : (has(self.groups) && size(self.groups) > 0 ? 0 : 3))"
 _TOTAL = f"({_NODES} + (has(self.groups) ? self.groups.map(g, g.nodes).sum() : 0))"
@@ -49,11 +54,8 @@ _DEGREE = f"({_SHAPED} && has(self.topology.degree))"
 _REGULAR = f"({_DEGREE} && {_SHAPE} == 'random-regular')"
 _NOT_AN_EDGE_KIND = f"{_KIND} == 'edges'"
 _TTL = "(has(self.ttl) ? self.ttl : '7d')"
-_NOT_OWNED = " && ".join(f"!key.startsWith('{prefix}/')" for prefix in OWNED_PREFIXES)
-_OWNED = CelRule(
-    f"self.all(key, {_NOT_OWNED})", f"keys of {', '.join(OWNED_PREFIXES)} are set by p2pnet; choose others"
-)
-_PODS: tuple[tuple[str, ...], ...] = (("pod",), ("groups", "[]", "pod"))
+_TTL_IS_ONE = is_a(DurationText, _TTL)
+_RENEW_IS_ONE = f"has(self.renewBefore) && {is_a(DurationText, 'self.renewBefore')}"
 
 RULES: dict[tuple[str, ...], list[CelRule]] = {
     (): [
@@ -102,10 +104,6 @@ RULES: dict[tuple[str, ...], list[CelRule]] = {
     ],
     ("groups", "[]"): [
         CelRule("self.name != 'node'", "'node' is the group of spec.nodes; choose another name", path=".name"),
-        CelRule(
-            "!has(self.labels) || !('group' in self.labels || 'node' in self.labels)",
-            "is set by p2pnet; choose another label", path=".labels",
-        ),
     ],
     ("topology",): [
         CelRule(
@@ -138,7 +136,7 @@ RULES: dict[tuple[str, ...], list[CelRule]] = {
         ),
     ],
     ("topology", "edges", "[]"): [
-        CelRule("self[0] != self[1]", "cannot be its own peer", "self[0] + ' cannot be its own peer'"),
+        CelRule("size(self) < 2 || self[0] != self[1]", "cannot be its own peer", "self[0] + ' cannot be its own peer'"),
     ],
     ("identity",): [
         CelRule(
@@ -146,17 +144,17 @@ RULES: dict[tuple[str, ...], list[CelRule]] = {
             "belongs to issuer certManager, and certManager needs it", path=".issuerRef",
         ),
         CelRule(
-            f"!has(self.renewBefore) || ({seconds('self.renewBefore')} > 0.0"
+            f"!({_RENEW_IS_ONE} && {_TTL_IS_ONE}) || ({seconds('self.renewBefore')} > 0.0"
             f" && {seconds('self.renewBefore')} < {seconds(_TTL)})",
             "more than nothing and less than ttl",
             f"self.renewBefore + ': more than nothing and less than ttl, ' + {_TTL}", ".renewBefore",
         ),
         CelRule(
-            f"self.issuer != 'certManager' || {seconds(_TTL)} >= {CERT_MANAGER_TTL_MIN_S}.0",
+            f"self.issuer != 'certManager' || !{_TTL_IS_ONE} || {seconds(_TTL)} >= {CERT_MANAGER_TTL_MIN_S}.0",
             "cert-manager issues for 1h at least", f"{_TTL} + ': cert-manager issues for 1h at least'", ".ttl",
         ),
         CelRule(
-            "self.issuer != 'certManager' || !has(self.renewBefore)"
+            f"self.issuer != 'certManager' || !({_RENEW_IS_ONE})"
             f" || {seconds('self.renewBefore')} >= {CERT_MANAGER_RENEW_MIN_S}.0",
             "cert-manager wants 5m at least", "self.renewBefore + ': cert-manager wants 5m at least'", ".renewBefore",
         ),
@@ -174,23 +172,23 @@ RULES: dict[tuple[str, ...], list[CelRule]] = {
     ("broadcast", "pushBelow"): [
         CelRule(
             f"type(self) == int ? self >= 0 && self <= {limits.ARTIFACT_BYTES_MAX} :"
-            f" (self == 'auto' || (self.matches(r'{SizeText.pattern}')"
-            f" && {size_bytes('self')} <= {float(limits.ARTIFACT_BYTES_MAX)!r}))",
-            "write auto, or a size between 0 and 128Mi",
+            f" (self == 'auto' || ({is_a(SizeText, 'self')} && size(self) <= {SizeText.chars_max}"
+            f" && {size_bytes('self')} <= {float(limits.ARTIFACT_BYTES_MAX)!r} && {is_whole('self')}))",
+            NO_PUSH_SIZE, said("string(self)", NO_PUSH_SIZE),
         ),
     ],
     ("ready", "within"): [CelRule(between(seconds("self"), 1, 86_400), "from 1s to 1d", "self + ': from 1s to 1d'")],
-    ("ready", "connected"): [
+    ("lab", "storage"): [
         CelRule(
-            f"self.matches(r'{ShareText.pattern}') && double(self.find('^[0-9]+([.][0-9]+)?')) <= 100.0",
-            "write a share between 0% and 100%",
+            f"self == 'emptyDir' || ({is_a(SizeText, 'self')} && size(self) <= {SizeText.chars_max}"
+            f" && {size_bytes('self')} > 0.0 && {is_whole('self')})",
+            NO_STORAGE, said("self", NO_STORAGE),
         ),
     ],
-    ("lab", "storage"): [
-        CelRule(f"self == 'emptyDir' || self.matches(r'{SizeText.pattern}')", "write emptyDir, or a size like 1Gi"),
+    ("ttl",): [
+        CelRule(between(seconds("self"), SUBNET_TTL_MIN_S, SUBNET_TTL_MAX_S), "from 1m to 3650d", "self + ': from 1m to 3650d'"),
     ],
-    ("ttl",): [CelRule(f"{seconds('self')} >= {SUBNET_TTL_MIN_S}.0", "at least 1m", "self + ': at least 1m'")],
     **{place: rules for place, rules in NETWORK_RULES.items() if place},
-    **{(*place, key): [_OWNED] for place in _PODS for key in ("labels", "annotations")},
+    **POD_RULES,
 }  # fmt: skip
 """Path in the spec, `[]` for the items of a list, `{}` for the values of an object -> its checks."""

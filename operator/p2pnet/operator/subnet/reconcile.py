@@ -180,6 +180,8 @@ class Reconciler:
 
     async def _write_status(self, key: Key, subnet: Object, new: Object) -> bool:
         """Write the status if it changed, with events for transitions; True when that is postponed, as only counts changed."""
+        if self._metrics is not None:
+            self._metrics.conditions(key, new)
         old = subnet.get("status") or {}
         if new == old:
             return False

@@ -52,6 +52,12 @@ def files(world: World, pod: str) -> dict[str, bytes]:
     return world.lab.mounted[pod]
 
 
+RECOMMENDED = {
+    "app.kubernetes.io/name": "p2pnet", "app.kubernetes.io/instance": "demo", "app.kubernetes.io/component": "node",
+    "app.kubernetes.io/part-of": "p2pnet",
+}  # fmt: skip
+
+
 def names(world: World, kind: Any, role: str = "node") -> set[str]:
     return {name_of(one) for one in world.api.all(kind) if meta(one).get("labels", {}).get("p2pnet.io/role") == role}
 
@@ -67,7 +73,7 @@ def test_a_certificate_asks_for_exactly_what_a_node_needs() -> None:
             "namespace": NAMESPACE,
             "labels": {
                 "app.kubernetes.io/managed-by": "p2pnet-operator", "p2pnet.io/subnet": "demo",
-                "p2pnet.io/group": "node", "p2pnet.io/role": "node",
+                "p2pnet.io/group": "node", "p2pnet.io/role": "node", **RECOMMENDED, "app.kubernetes.io/version": "test",
             },
             "ownerReferences": [
                 {
@@ -81,7 +87,7 @@ def test_a_certificate_asks_for_exactly_what_a_node_needs() -> None:
             "secretTemplate": {
                 "labels": {
                     "app.kubernetes.io/managed-by": "p2pnet-operator", "p2pnet.io/subnet": "demo",
-                    "p2pnet.io/group": "node", "p2pnet.io/role": "node",
+                    "p2pnet.io/group": "node", "p2pnet.io/role": "node", **RECOMMENDED,
                 },
                 "annotations": {"p2pnet.io/subnet-uid": "uid-0"},
             },

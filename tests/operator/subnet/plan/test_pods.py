@@ -10,6 +10,7 @@ from tests.operator.kit import IMAGE, container, subnet_context
 from p2pnet.model.errors import SpecError
 from p2pnet.operator.kube.api import meta, name_of
 from p2pnet.operator.subnet.plan import configmaps, pods, wanted_pods
+from p2pnet.supervisor.pod_health import HOLD_S
 
 EXTRAS: dict[str, Any] = {
     "labels": {"team": "p2p"}, "annotations": {"sidecar.istio.io/inject": "false"}, "priorityClassName": "low",
@@ -35,10 +36,20 @@ def test_a_node_pod_is_what_the_contract_and_the_restricted_profile_say() -> Non
     assert (spec["automountServiceAccountToken"], spec["enableServiceLinks"]) == (False, False)
     assert meta(pod)["labels"] == {
         "app.kubernetes.io/managed-by": "p2pnet-operator", "p2pnet.io/subnet": "demo", "p2pnet.io/group": "node",
-        "p2pnet.io/role": "node",
+        "p2pnet.io/role": "node", "app.kubernetes.io/name": "p2pnet", "app.kubernetes.io/instance": "demo",
+        "app.kubernetes.io/component": "node", "app.kubernetes.io/part-of": "p2pnet", "app.kubernetes.io/version": "test",
     }  # fmt: skip
     assert box["livenessProbe"]["httpGet"]["path"] == "/healthz"
     assert box["readinessProbe"]["httpGet"]["path"] == "/readyz"
+
+
+def test_a_probe_waits_longer_than_a_pod_that_starts_lets_it_and_pods_log_objects() -> None:
+    for pod in (next(iter(wanted_pods(subnet_context(nodes=1)).values())), pods.lab_pod(subnet_context(nodes=1))):
+        box = container(pod)
+        assert {"name": "P2PNET_LOG_FORMAT", "value": "json"} in box["env"]
+        for probe in ("startupProbe", "readinessProbe"):
+            assert box[probe]["timeoutSeconds"] > HOLD_S
+        assert box["startupProbe"]["initialDelaySeconds"] == 1, "the port is open by then"
 
 
 def test_the_lab_leaves_a_machine_that_is_lost_after_half_a_minute_unless_the_document_says_otherwise() -> None:
@@ -46,7 +57,9 @@ def test_the_lab_leaves_a_machine_that_is_lost_after_half_a_minute_unless_the_do
     assert {(one["key"], one["effect"], one["tolerationSeconds"]) for one in spec["tolerations"]} == {
         ("node.kubernetes.io/not-ready", "NoExecute", 30), ("node.kubernetes.io/unreachable", "NoExecute", 30),
     }  # fmt: skip
-    mine: dict[str, Any] = {"key": "node.kubernetes.io/unreachable", "operator": "Exists", "tolerationSeconds": 600}
+    mine: dict[str, Any] = {
+        "key": "node.kubernetes.io/unreachable", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 600,
+    }  # fmt: skip
     other: dict[str, Any] = {"key": "dedicated", "operator": "Exists", "effect": "NoSchedule"}
     spec = pods.lab_pod(subnet_context(nodes=1, pod={"tolerations": [mine, other]}))["spec"]
     assert [(one["key"], one.get("tolerationSeconds")) for one in spec["tolerations"]] == [

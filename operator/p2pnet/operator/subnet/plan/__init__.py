@@ -15,16 +15,18 @@ from p2pnet.operator.kube.api import (  # fmt: skip
     CONFIG_MAP,
     POD,
     POLICY,
+    RECOMMENDED_LABELS,
     SECRET,
     SERVICE,
     Object,
     ResourceKind,
+    annotations_of,
     earliest,
     meta,
     name_of,
     uid_of,
 )
-from p2pnet.operator.kube.desired import Action, Apply, Create, Delete, Patch, contains, up_to_date, with_hash
+from p2pnet.operator.kube.desired import HASH, Action, Apply, Create, Delete, Patch, contains, up_to_date, with_hash
 from p2pnet.operator.subnet.context import ROLE_LABEL, LostMachine, Observed, SubnetContext
 from p2pnet.operator.subnet.plan import authority, certmanager, configmaps, pods, rollout, secrets
 from p2pnet.operator.subnet.plan.authority import REPLACE_BEFORE, CertificateDecision
@@ -142,11 +144,14 @@ def _pods(context: SubnetContext, observed: Observed, planned: Plan, now: dateti
 
 
 def _labels(wanted: list[Object], there: dict[str, Object]) -> list[Action]:
-    """Restore labels that somebody removed or changed: Services and budgets select pods by them."""
+    """Restore labels that somebody removed or changed: Services and budgets select pods by them. Give those that are new."""
     actions: list[Action] = []
     for body in wanted:
         pod = there.get(name_of(body))
         labels = meta(body)["labels"]
+        if pod is not None and annotations_of(pod).get(HASH) != annotations_of(body).get(HASH):
+            # It is to be replaced: what is recommended speaks of the pod that will take its place.
+            labels = {key: value for key, value in labels.items() if key not in RECOMMENDED_LABELS}
         if pod is not None and not contains(meta(pod).get("labels"), labels):
             version = meta(pod).get("resourceVersion")
             actions.append(Patch(POD, name_of(body), {"metadata": {"labels": labels, "resourceVersion": version}}))

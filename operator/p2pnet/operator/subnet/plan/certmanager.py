@@ -18,6 +18,7 @@ from p2pnet.operator.kube.api import (
     CERTIFICATE,
     POD,
     SECRET,
+    VERSION_LABEL,
     Object,
     decoded,
     encoded,
@@ -107,9 +108,11 @@ def certificate(context: SubnetContext, placed: PodPlacement, member: str) -> Ob
     """The Certificate of a member: for exactly its URI, with an EC P-256 key that changes with every renewal."""
     identity = context.subnet.spec.identity
     name = context.certificate(member)
+    labels = context.all_labels("node", placed.group)
+    labels.pop(VERSION_LABEL, None)  # another image would be an edit of every Certificate, which cert-manager acts on
     spec = {
         "secretName": name,
-        "secretTemplate": {"labels": context.labels("node", placed.group), "annotations": {ISSUED_FOR: context.uid}},
+        "secretTemplate": {"labels": labels, "annotations": {ISSUED_FOR: context.uid}},
         "issuerRef": {
             "name": identity.issuer_ref.name if identity.issuer_ref else "", "kind": "Issuer", "group": CERTIFICATE.group,
         },

@@ -21,7 +21,7 @@ from p2pnet.operator.subnet.context import (
 )
 from p2pnet.operator.subnet.plan import certmanager
 from p2pnet.operator.subnet.plan.configmaps import DENIED_KEY, MEMBERS_KEY
-from p2pnet.subnet.spec import ContainerSecurity, PodSecurity, PodSpec
+from p2pnet.subnet.pod_spec import ContainerSecurity, PodSecurity, PodSpec
 
 USER = 65532  # "nonroot" in the image
 CONFIG_HASH = "p2pnet.io/config-hash"
@@ -29,6 +29,7 @@ STOP_S = 30  # grace period; nodes end within 10 s
 NODE_CPU_MILLI = 20  # request per node where the document has none; a node at rest uses less
 NODE_MEMORY_MI = 64
 LAB_LEAVES_S = 30  # a machine that is not ready: nothing is measured without the lab
+HELD_S = 10  # a pod that starts answers a probe when it is up, at the latest after 8 s
 LAB_STATE = "/var/lib/p2pnet"
 NODE_STATE = "/run/p2pnet"
 CODE = "/etc/p2pnet/code"
@@ -48,7 +49,6 @@ def node_pod(context: SubnetContext, placed: PodPlacement, config_hash: str) -> 
     """The pod of some members. `config_hash` (see `rolling_hash`) is an annotation, so that a change makes pods outdated."""
     group = next((one for one in context.subnet.spec.groups if one.name == placed.group), None)
     settings = (group.pod if group else None) or context.subnet.spec.pod
-    image = (group.image if group else None) or context.subnet.spec.image or context.image
     own_env = {
         "P2PNET_MEMBERS": ",".join(placed.members), "P2PNET_GROUP": placed.group, "P2PNET_HOST": EVERYWHERE,
         "TMPDIR": NODE_STATE,
@@ -58,7 +58,7 @@ def node_pod(context: SubnetContext, placed: PodPlacement, config_hash: str) -> 
     if group is not None and group.behaviour != HONEST:
         own_env[BEHAVIOUR_ENV] = group.behaviour
     container = {
-        "name": "node", "image": image, "command": ["python", "-m", "p2pnet.supervisor.pod"],
+        "name": "node", "image": context.image_of(placed.group), "command": ["python", "-m", "p2pnet.supervisor.pod"],
         "env": _env({FORMAT_ENV: "json", **users_env, **own_env}),
         "ports": [
             *({"name": f"quic-{i}", "containerPort": PORT_BASE + i, "protocol": "UDP"}
@@ -99,7 +99,7 @@ def lab_pod(context: SubnetContext) -> Object:
         "TMPDIR": LAB_STATE,
     }
     container = {
-        "name": "lab", "image": spec.image or context.image, "command": ["python", "-m", "p2pnet.lab", "--pod"],
+        "name": "lab", "image": context.image_of(), "command": ["python", "-m", "p2pnet.lab", "--pod"],
         "env": _env(env), "ports": [{"name": "http", "containerPort": LAB_PORT, "protocol": "TCP"}],
         **_probes(LAB_PORT, ready="/healthz"),
         "volumeMounts": _mounts(
@@ -235,14 +235,17 @@ def _resources(settings: PodSpec, nodes: int) -> Object:
 
 def _probes(port: int, ready: str) -> Object:
     def probe(path: str, **timing: int) -> Object:
-        return {"httpGet": {"path": path, "port": port, "scheme": "HTTP"}, "timeoutSeconds": 5, **timing}
+        return {"httpGet": {"path": path, "port": port, "scheme": "HTTP"}, **timing}
 
     # Liveness means that the process answers, no more: when all peers are lost a restart of every pod would not help.
     return {
-        # Two minutes to start: a packed pod on a busy machine takes long.
-        "startupProbe": probe("/healthz", periodSeconds=1, failureThreshold=120),
-        "livenessProbe": probe("/healthz", periodSeconds=10, failureThreshold=6),
-        "readinessProbe": probe(ready, periodSeconds=2, failureThreshold=3),
+        # The port is open once Python runs, which the delay is for; then a probe waits for the answer, for up to ten minutes
+        # in all: a packed pod on a busy machine takes long.
+        "startupProbe": probe(
+            "/healthz", initialDelaySeconds=1, periodSeconds=1, timeoutSeconds=HELD_S, failureThreshold=60
+        ),
+        "livenessProbe": probe("/healthz", periodSeconds=10, timeoutSeconds=5, failureThreshold=6),
+        "readinessProbe": probe(ready, periodSeconds=2, timeoutSeconds=HELD_S, failureThreshold=3),
     }
 
 
