@@ -17,7 +17,11 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "kubernetes.md").read_text()
 BLOCKS = [yaml.safe_load(block) for block in re.findall(r"^```yaml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)]
 OPERATOR = ROOT / "operator" / "p2pnet" / "operator"
-TELLERS = [OPERATOR / "kube" / "status.py", OPERATOR / "kube" / "claims.py", *sorted((OPERATOR / "subnet").rglob("*.py"))]
+TELLERS = [
+    OPERATOR / "kube" / "status.py",
+    OPERATOR / "kube" / "claims.py",
+    *sorted((OPERATOR / "subnet").rglob("*.py")),
+]
 """Files that make conditions and events of Subnets."""
 WORD = re.compile(r"[A-Z][a-z]+(?:[A-Z][A-Za-z]*)?")
 
