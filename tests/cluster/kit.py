@@ -103,13 +103,28 @@ class Cluster:
         """All with these labels, as cheaply."""
         return self._ask(lambda server: server.find(plural, namespace, selector))
 
+    def do(self, work: Coroutine[Any, Any, T], within_s: float) -> T:
+        """The result of a coroutine in the cluster's network."""
+        return self._entered().do(work, within_s)
+
+    def start(self, *words: str) -> "subprocess.Popen[str]":
+        """A command inside that goes on, its output in pipes; the first line of that is the id of its process."""
+        return subprocess.Popen(
+            ["bash", str(SCRIPT), "exec", "sh", "-c", 'echo $$; exec "$@"', "sh", *words],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=self._environment, start_new_session=True,
+        )  # fmt: skip
+
     def _ask(self, question: Callable[[Server], Coroutine[Any, Any, T]]) -> T:
+        inside = self._entered()
+        return inside.do(question(self._server))
+
+    def _entered(self) -> Inside:
         if self._inside is None:
             kubeconfig = Path(self.run("sh", "-c", "echo $KUBECONFIG").strip())
             self._inside = self._open.enter_context(Inside(self.name))
             self._server = self._inside.do(self._connect(kubeconfig))
             self._open.callback(lambda: self._inside.do(self._server.__aexit__(None, None, None)))
-        return self._inside.do(question(self._server))
+        return self._inside
 
     @staticmethod
     async def _connect(kubeconfig: Path) -> Server:

@@ -10,12 +10,15 @@ from typing import Any
 import pytest
 from tests.cluster.demo import KINDS, Demo
 from tests.cluster.kit import Cluster, conditions, until
+from tests.cluster.live_page import LiveTab, served
 
 CUT = {"name": "cut", "from": "us-1", "bothWays": True, "block": True}
 """A node that no other one can reach: were its first datagrams not shaped, it would meet its peers before the lab."""
 SOON_S = 15.0
 """For an edit or an order to be in force: seconds on a machine that is busy."""
 TRIES = 4
+VISIT_S = 240.0
+"""For a look at the live page: as long as all its waits together."""
 LEASE_S = 60.0  # lab and nodes together: a node heals itself 30 s after its lab's last word
 
 LEASE = """
@@ -203,6 +206,47 @@ def test_faults_of_a_command_line_are_shown_by_kubectl_and_runs_under_them_are_j
     demo.until_ready(4)
     assert demo.uids() == before
     assert demo.restarts() == restarts + 1, "the kill was of a node, not of a container"
+
+
+def test_the_live_page_shows_a_subnet_through_the_api_server_and_its_buttons_break_and_heal(demo: Demo) -> None:
+    ended: list[int] = []
+    with served(demo.cluster, demo.namespace, ended) as address:
+        demo.cluster.do(visit(address), VISIT_S)
+    assert ended == [130]
+    assert demo.until_ready(4), "the Subnet goes on"
+
+
+async def visit(address: str) -> None:
+    """What a browser would do, and what another page and another program of the machine would try."""
+    async with LiveTab(address) as tab:
+        assert (await tab.get(tab.base))[0] == 403, "without the token"
+        assert (await tab.order(verb="inject"))[0] == 403
+        assert (await tab.get(f"{tab.base}/?token=x"))[0] == 403
+        status, page = await tab.get(address)
+        assert status == 200
+        assert all(f'"{node}"' in page for node in ("eu-0", "eu-1", "us-0", "us-1"))
+        assert (await tab.get(address))[0] == 403, "it works once"
+        assert (await tab.get(tab.base, Host="rebound.example"))[0] == 403
+        assert (await tab.get(tab.base, Origin="http://evil.example"))[0] == 403
+        assert (await tab.order(origin="http://evil.example", verb="inject"))[0] == 403
+        async with tab.listening() as heard:
+            await heard.until(lambda: heard.status.get("nodes") == {"desired": 4, "connected": 4})
+            before = set(heard.receipts)  # of other tests
+            status, said = await tab.order(verb="inject", size="1KiB", count="12", rate="2/s")
+            assert status == 200, said
+            assert said["command"].startswith("p2pnet inject demo --size 1KiB --count 12 --rate 2/s --no-wait")
+            await heard.until(lambda: [len(heard.receipts[one]) for one in heard.receipts.keys() - before] == [3] * 12)
+            await heard.until(lambda: sum(cell[2] for cell in heard.parts["traffic"]["receipts"]) >= 36)
+            await heard.until(lambda: (heard.parts["series"] or {}).get("total") == 4)
+            assert heard.parts["reach"]["received"][-1] >= 36
+            status, said = await tab.order(verb="break", kind="loss", value="20%", lasting="5m")
+            assert status == 200, said
+            [fault] = await heard.until(lambda: heard.status["faults"])
+            await heard.until(
+                lambda: [one["state"] for one in heard.parts["faults"] if one["name"] == fault] == ["active"]
+            )
+            assert (await tab.order(verb="heal", fault=fault))[0] == 200
+            await heard.until(lambda: not heard.status["faults"])
 
 
 def test_nodes_heal_themselves_without_a_lab_and_faults_of_the_document_outlive_lab_and_pods(demo: Demo) -> None:

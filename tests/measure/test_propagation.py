@@ -1,10 +1,14 @@
 """How artifacts spread over nodes, hops, links and time, as a page draws it."""
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from p2pnet.measure.propagation import (
     BINS,
     CURVE_POINTS,
     RECEIPTS_DRAWN_MAX,
     Propagation,
+    ReachSums,
     artifacts_to_draw,
     thinned,
 )
@@ -112,3 +116,27 @@ def test_thinning_keeps_both_ends():
     assert thinned(list(range(10)), 4) == [0, 3, 6, 9]
     assert thinned([1, 2], 4) == [1, 2]
     assert thinned([1, 2], 1) == [1]
+
+
+@given(st.lists(st.tuples(st.integers(0, 400), st.booleans()), min_size=1, max_size=60))
+def test_reach_over_a_time_whose_end_is_not_known_loses_nothing_and_stays_bounded(times):
+    sums, due, received = ReachSums(), 0, 0
+    sums.due(10**9, 3)
+    for second, is_publication in times:
+        t_ns = 10**9 + second * 10**9
+        if is_publication:
+            sums.due(t_ns, 3)
+            due += 3
+        else:
+            sums.came(t_ns)
+            received += 1
+    curve = sums.curve()
+    assert (curve.due[-1], curve.received[-1]) == (due + 3, received)
+    assert len(curve.due) == len(curve.received) <= BINS
+    assert curve.due == sorted(curve.due)
+    last_s = max(second for second, _ in times)
+    assert last_s <= curve.span_s <= max(2 * last_s, last_s + 4) + 0.1
+
+
+def test_before_the_first_publication_there_is_no_reach():
+    assert ReachSums().curve() is None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import msgspec
 
-from p2pnet.lab_client.http import ProblemError, Wire
+from p2pnet.lab_client.http import ProblemError, Response, Wire
 from p2pnet.model import limits
 from p2pnet.model.control import MembersTaken
 from p2pnet.model.errors import SpecError
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from p2pnet.lab_client.kube import Kube
 
 FILE_PART_BYTES = 1 << 20  # of a file that is read while it grows
+AGAIN_BYTES_MAX = 8 << 20
 PARTIAL, BEYOND = 206, 416  # status of an answer with a part of a file, and of a question beyond its end
 FOLLOW_WAIT_MS = 20_000  # one long poll; below the idle timeouts of common proxies
 
@@ -246,14 +247,18 @@ class LabClient:
                 yield line
 
     async def run_file_from(self, run_id: str, file: str, start: int) -> bytes:
-        """At most FILE_PART_BYTES of such a file, which may still grow, from there on; empty where there is nothing (yet)."""
+        """At most FILE_PART_BYTES of such a file, which may still grow, from there on; empty where there is nothing (yet).
+
+        One that was packed meanwhile has no parts: it is read again from its begin, unless `start` is beyond AGAIN_BYTES_MAX.
+        """
         headers = {"Range": f"bytes={start}-{start + FILE_PART_BYTES - 1}"}
         try:
             async with self.wire.open(
                 "GET", f"/v1/runs/{_quote(run_id)}/files/{_quote(file)}", headers=headers
             ) as response:
-                # Of a file that was packed meanwhile there are no parts.
-                return await response.read() if response.status == PARTIAL else b""
+                if response.status == PARTIAL:
+                    return await response.read()
+                return await _part_of(response, start) if start <= AGAIN_BYTES_MAX else b""
         except ProblemError as error:
             if error.status not in (404, BEYOND):
                 raise
@@ -318,6 +323,18 @@ async def wait_until_up(client: LabClient, *, timeout_s: float, poll_s: float = 
         return await asyncio.wait_for(poll(), timeout_s)
     except TimeoutError:
         return None
+
+
+async def _part_of(response: Response, start: int) -> bytes:
+    """FILE_PART_BYTES of a body from there on."""
+    read, part = 0, bytearray()
+    async with aclosing(response.pieces()) as pieces:
+        async for piece in pieces:
+            part += piece[max(0, start - read) :]
+            read += len(piece)
+            if len(part) >= FILE_PART_BYTES:
+                break
+    return bytes(part[:FILE_PART_BYTES])
 
 
 def _size_of(path: Path) -> int:

@@ -279,7 +279,7 @@ class ReachSums:
         return ReachCurve(span_s, _summed(self._due[:parts]), _summed(self._received[:parts]))
 
     def _part(self, t_ns: int) -> int:
-        since = max(0, t_ns - (self.first_ns or t_ns))
+        since = 0 if self.first_ns is None else max(0, t_ns - self.first_ns)
         while since // self._part_ns >= BINS:
             self._part_ns *= 2
             self._last //= 2

@@ -4,8 +4,8 @@
   const ARTIFACTS_MAX = 200; // of one page: then it lets go of the oldest
   const LET_GO = 50; // at a time
   const GONE_MAX = 2000; // ids of artifacts that were let go, so that late receipts do not begin them again
+  const WAITING_MAX = 2000; // messages about artifacts, until there are drawings
   const RETRY_MS = 3000;
-  const DRAW_MS = 150;
   const live = JSON.parse(document.getElementById("live-data").textContent);
   const state = document.getElementById("live-state");
   const said = document.getElementById("live-said");
@@ -19,7 +19,11 @@
   let down = {};
   let shown = "";
 
-  const page = () => globalThis.p2pnetPage;
+  let renewing = false;
+  let latest = live.generation;
+
+  /** What draws; nothing while drawings are being made: what comes meanwhile is kept for them. */
+  const page = () => (renewing ? undefined : globalThis.p2pnetPage);
 
   function say(badge, kind, text) {
     state.textContent = badge;
@@ -52,7 +56,7 @@
 
   /** Whoever looks at the newest artifact goes on to the next; one that was chosen stays. */
   function receipts(list) {
-    if (!page()) waiting.push(...list); // the drawings are still being made
+    if (!page()) waiting = [...waiting, ...list].slice(-WAITING_MAX); // the drawings are still being made
     else {
       const { model, drawn: { network } } = page();
       const newest = !network.drawing || network.artifact === model.journeys.length - 1;
@@ -86,7 +90,7 @@
   function status(now) {
     const { nodes, links, states } = now;
     if (page()) page().model.tellStates(states);
-    else down = states;
+    down = states;
     say("live", "pass", `${nodes.connected} of ${nodes.desired} nodes connected, ${links.up} of ${links.expected} links up.`);
     lines.replaceChildren(...now.lines.map((text) => Object.assign(document.createElement("li"), { textContent: text })));
     const select = document.querySelector("form[data-verb=heal] select");
@@ -141,10 +145,31 @@
     write(form);
   }
 
+  /** Other nodes, or another process of the lab: all begins anew, in the same places. */
+  async function generation(now) {
+    latest = now;
+    if (latest === live.generation || renewing) return;
+    if (!page()) return location.reload(); // not even the first drawings are there
+    renewing = true;
+    [waiting, early, down] = [[], {}, {}];
+    try {
+      const { generation: begun, view } = await (await fetch("/view")).json();
+      await globalThis.p2pnetPage.renew(view);
+      numbers.clear();
+      gone.clear();
+      live.generation = begun;
+      renewing = false;
+      begin();
+      generation(latest);
+    } catch {
+      setTimeout(() => ((renewing = false), generation(latest)), RETRY_MS); // the server is gone, or comes back
+    }
+  }
+
   function listen() {
     const source = new EventSource("/events");
     const on = (name, take) => source.addEventListener(name, (event) => take(JSON.parse(event.data)));
-    on("generation", (generation) => generation === live.generation || location.reload());
+    on("generation", generation);
     on("receipts", receipts);
     on("parts", parts);
     on("status", status);
@@ -163,23 +188,21 @@
       send(form);
     });
   }
-  /** A batch of receipts is drawn once, not once per artifact. */
-  function calm(chart) {
-    const draw = chart.draw.bind(chart);
-    let due = 0;
-    chart.draw = () => (due ||= setTimeout(() => ((due = 0), draw()), DRAW_MS));
-  }
-
-  const ready = new MutationObserver(() => {
-    if (!page()) return;
-    ready.disconnect();
-    for (const key of ["latency", "hops", "reach"]) calm(page().drawn[key]);
+  /** Draw what came while drawings were being made. */
+  function begin() {
     const { model } = page();
     model.update(early);
     model.tellStates(down);
     const list = waiting;
     waiting = [];
+    early = {};
     receipts(list);
+  }
+
+  const ready = new MutationObserver(() => {
+    if (!page()) return;
+    ready.disconnect();
+    begin();
   });
   ready.observe(document.documentElement, { attributes: true, attributeFilter: ["data-ready"] });
   listen();

@@ -14,10 +14,23 @@ class Chart {
     this.said = element("p", { class: "hint" });
     place.replaceChildren(...(controls.length ? [this.controls] : []), this.canvas, this.said);
     this.draw();
-    new ResizeObserver(() => this.fit()).observe(this.canvas);
+    this.observer = new ResizeObserver(() => this.fit());
+    this.observer.observe(this.canvas);
+  }
+
+  /** Draw, but not once for each of many things that come at the same time. */
+  soon() {
+    this.due ||= setTimeout(() => ((this.due = 0), this.draw()), SOON_MS);
+  }
+
+  dispose() {
+    this.disposed = true;
+    this.observer.disconnect();
+    this.drawn?.dispose();
   }
 
   draw() {
+    if (this.disposed) return;
     const width = this.canvas.clientWidth || this.place.clientWidth;
     const option = this.make(width);
     this.controls.hidden = !option;
@@ -46,6 +59,7 @@ class Chart {
   }
 }
 
+const SOON_MS = 150;
 const WIDE = (width) => Math.round(Math.min(380, Math.max(230, width * 0.52)));
 
 export const CHARTS = {

@@ -26,15 +26,26 @@ async function mount(model, theme) {
     drawn[key] = key === "network" ? new Network(place, model, theme) : CHARTS[key](place, model, theme);
     place.dataset.drawn = "yes";
   }
-  const charts = () => Object.entries(drawn).filter(([key]) => key !== "network").map(([, one]) => one);
-  theme.listen(() => charts().forEach((one) => one.draw()));
-  model.listen((told) => changedBy(told).forEach((key) => drawn[key]?.draw()));
-  window.addEventListener("beforeprint", () => {
-    theme.printing = true;
-    drawn.network?.snapshot();
-  });
-  window.addEventListener("afterprint", () => (theme.printing = false));
+  const { live = false } = model.snapshot;
+  model.listen((told) => changedBy(told).forEach((key) => (live ? drawn[key]?.soon() : drawn[key]?.draw())));
   return drawn;
+}
+
+/** What holds whatever model is drawn. */
+function outlast(page) {
+  page.theme.listen(() => Object.entries(page.drawn).forEach(([key, one]) => key === "network" || one.draw()));
+  window.addEventListener("beforeprint", () => {
+    page.theme.printing = true;
+    page.drawn.network?.snapshot();
+  });
+  window.addEventListener("afterprint", () => (page.theme.printing = false));
+  /** Draw another document in the same places. */
+  page.renew = async (view) => {
+    Object.values(page.drawn).forEach((one) => one.dispose());
+    page.model = new Model(view);
+    page.drawn = await mount(page.model, page.theme);
+  };
+  return page;
 }
 
 /** Mark the part that is being read in the bar. */
@@ -61,7 +72,7 @@ async function start() {
     note.hidden = true;
     follow();
     const drawn = await mount(model, theme);
-    globalThis.p2pnetPage = { model, theme, drawn };
+    globalThis.p2pnetPage = outlast({ model, theme, drawn });
     document.documentElement.dataset.ready = "yes";
   } catch (error) {
     note.hidden = false;

@@ -18,8 +18,14 @@ export class Network {
       return;
     }
     this.#begin();
-    theme.listen(() => this.drawing && (this.drawing.paint(), this.scrubber.redraw(), this.#legend()));
+    this.deaf = theme.listen(() => this.drawing && (this.drawing.paint(), this.scrubber.redraw(), this.#legend()));
     model.listen((batch) => this.#appended(batch));
+  }
+
+  dispose() {
+    this.deaf?.();
+    this.drawing?.sigma.kill();
+    this.drawing = null;
   }
 
   /** Draw as soon as there is something to follow. */

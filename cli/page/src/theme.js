@@ -54,6 +54,7 @@ export class Theme {
 
   listen(tell) {
     this.#listeners.add(tell);
+    return () => this.#listeners.delete(tell);
   }
 
   #tell() {

@@ -29,6 +29,7 @@ from p2pnet.model.jobs import Payload, RunRequest, RunState
 from p2pnet.model.registry import Membership
 from p2pnet.model.report import FaultStatus, Status
 from p2pnet.model.time_series import NodeSample
+from p2pnet.scenario.targets import sized
 
 A, B = "ab" * 32, "cd" * 32
 
@@ -169,7 +170,7 @@ async def test_the_address_works_once_and_gives_a_cookie_that_scripts_and_other_
 async def test_other_hosts_and_pages_are_refused_with_the_cookie_too(visitor):
     await visitor.enter()
     port = visitor.guard.port
-    for path in ("/", "/events"):
+    for path in ("/", "/events", "/view"):
         for headers in (
             {"Host": f"rebound.example:{port}"}, {"Host": "127.0.0.1"}, {"Host": f"127.0.0.1:{port + 1}"},
             {"Origin": "http://evil.example"}, {"Origin": "null"}, {"Origin": f"http://127.0.0.1:{port + 1}"},
@@ -523,6 +524,19 @@ async def test_parts_are_told_when_they_change_and_nodes_that_are_down_by_their_
         live.fake.statuses = [msgspec.structs.replace(live.fake.statuses[0], members=members)]
         while (await until("status"))["states"] != {"paused": [1]}:
             pass
+
+
+async def test_a_page_that_shows_other_nodes_gets_the_view_of_those_there_are(visitor, live):
+    assert (await visitor.get("/view"))[0] == 403
+    await visitor.enter()
+    live.fake.subnet = sized(live.fake.subnet, "node", 5)
+    live.version = 2
+    live.fake.statuses = [msgspec.structs.replace(live.fake.statuses[0], registry_version=2)]
+    async with visitor.follow() as until:
+        while await until("generation") != 2:
+            pass
+    told = json.loads((await visitor.get("/view"))[1])
+    assert (told["generation"], len(told["view"]["nodes"]["name"])) == (2, 5)
 
 
 async def test_a_newer_list_of_the_same_nodes_does_not_begin_the_page_anew(visitor, live):

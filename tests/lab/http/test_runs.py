@@ -1,12 +1,14 @@
 """Uploads and downloads over the socket, against fake nodes."""
 
+import asyncio
+import gzip
 import os
 
 import msgspec
 import pytest
 
 from p2pnet.lab.runs import queue
-from p2pnet.lab_client import ProblemError
+from p2pnet.lab_client import ProblemError, client
 from p2pnet.model import limits
 from p2pnet.model.jobs import Payload, RunRequest, Upload, UploadRequest
 from p2pnet.model.report import InjectionRef
@@ -58,6 +60,25 @@ async def test_an_interrupted_upload_goes_on_from_where_it_was(lab_client, photo
     assert now.offset == 1 << 20
     with pytest.raises(ProblemError, match="not whole"):
         await lab_client.start_run(RunRequest([Payload("photo.jpg", upload=state.upload)]), key="k")
+
+
+async def test_a_file_of_a_run_is_read_from_where_it_was_read_to(lab_client, lab, monkeypatch):
+    monkeypatch.setattr(client, "FILE_PART_BYTES", 8)
+    started = await lab_client.start_run(RunRequest([Payload("x", size=1)]), key="k")
+    assert [one async for one in lab_client.follow(started.run)][-1].state == "finished"
+    path = lab.paths.state.run(started.run) / "logs.ndjson"
+    path.write_bytes(b"0123456789")
+    assert await lab_client.run_file_from(started.run, "logs.ndjson", 0) == b"01234567"
+    assert await lab_client.run_file_from(started.run, "logs.ndjson", 8) == b"89"
+    assert await lab_client.run_file_from(started.run, "logs.ndjson", 10) == b""
+    events = path.with_name("events.ndjson.gz")
+    while not events.is_file():  # packed once the run has ended
+        await asyncio.sleep(0.02)
+    whole = gzip.decompress(events.read_bytes())
+    assert await lab_client.run_file_from(started.run, "events.ndjson", 5) == whole[5:13]
+    assert await lab_client.run_file_from(started.run, "events.ndjson", len(whole)) == b""
+    path.unlink()
+    assert await lab_client.run_file_from(started.run, "logs.ndjson", 0) == b""
 
 
 async def test_an_empty_file_is_an_artifact_too(lab_client, tmp_path):

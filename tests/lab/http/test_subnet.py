@@ -12,6 +12,7 @@ from tests.samples import true_rows
 from p2pnet.lab.http.subnet import metrics_text
 from p2pnet.lab_client import ProblemError
 from p2pnet.lab_client.client import wait_until_up
+from p2pnet.model.events import EventKind
 from p2pnet.model.jobs import Payload, RunRequest
 from p2pnet.model.report import RunSummary, Status
 
@@ -94,6 +95,20 @@ async def test_events_stream_from_a_cursor(lab_client):
     seen = [await anext(events) for _ in range(8)]
     await events.aclose()
     assert {event.artifact for event in seen} == set(state.report.artifact_ids)
+
+
+async def test_events_of_some_kinds_are_streamed_alone_and_unknown_kinds_are_refused(lab_client):
+    started = await lab_client.start_run(RunRequest([Payload("x", size=1)], count=2), key="k")
+    assert [one async for one in lab_client.follow(started.run)][-1].report.reach.ratio == 1
+    asked = {EventKind.PUBLISHED, EventKind.VALIDATED}
+    every, events = lab_client.events(), lab_client.events(kinds=asked)
+    told = [await anext(every) for _ in range(8)]
+    wanted = [event for event in told if event.kind in asked]
+    assert [await anext(events) for _ in wanted] == wanted
+    await events.aclose()
+    await every.aclose()
+    with pytest.raises(ProblemError, match="kinds"):
+        await anext(lab_client.events(kinds=["nothing"]))
 
 
 async def test_metrics_are_for_prometheus(lab_client, lab):

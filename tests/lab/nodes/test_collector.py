@@ -1,11 +1,31 @@
 """The events of nodes: every one once, in order, gaps counted."""
 
+from collections import deque
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pnet.lab.nodes.collector import NodeCursor
+from p2pnet.lab.nodes.collector import Collector, NodeCursor
 from p2pnet.model.control import Events
-from p2pnet.model.events import Event, EventKind
+from p2pnet.model.events import Collected, Event, EventKind
+
+
+def collected(seq: int) -> Collected:
+    return Collected("n", "a", seq, seq, EventKind.VALIDATED)
+
+
+@given(st.lists(st.integers(0, 7), max_size=8), st.integers(0, 60))
+def test_the_log_tells_what_it_still_holds_from_a_cursor_on(batches, cursor):
+    collector = Collector(None, lambda _node: None)
+    every: list[Collected] = []
+    collector._log = deque(maxlen=10)
+    for count in batches:
+        some = [collected(len(every) + index) for index in range(count)]
+        collector._dispatch(some)
+        every += some
+    told, after = collector.since(cursor)
+    assert told == every[max(cursor, len(every) - 10) :]
+    assert after == max(cursor, len(every))
 
 
 def page(incarnation: str, first: int, count: int, asked: int | None = None) -> Events:

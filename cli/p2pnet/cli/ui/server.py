@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import TypeVar
 
+import msgspec
 from aiohttp import web
 
 from p2pnet.cli.outcome import CommandError
@@ -35,7 +36,7 @@ _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class LivePageServer:
-    """The routes: the page, its events, and the orders of its buttons. `typed`: as `LiveSubnet.typed`."""
+    """The routes: the page, its view, its events, and the orders of its buttons. `typed`: as `LiveSubnet.typed`."""
 
     def __init__(self, feed: Feed, target: Target, guard: Guard, typed: str = "") -> None:
         self._feed = feed
@@ -48,6 +49,7 @@ class LivePageServer:
         """To be served at the guard's port."""
         app = web.Application(middlewares=[self._guarded], client_max_size=BODY_BYTES_MAX)
         app.router.add_get("/", self._page, allow_head=False)
+        app.router.add_get("/view", self._view, allow_head=False)
         app.router.add_get("/events", self._events, allow_head=False)
         app.router.add_post("/orders", self._order)
         return app
@@ -85,6 +87,13 @@ class LivePageServer:
         )  # fmt: skip
         text = await asyncio.to_thread(to_live_html, page)
         return _answer(web.Response(text=text, content_type="text/html"), live_policy())
+
+    async def _view(self, request: web.Request) -> web.StreamResponse:
+        """What is drawn of the nodes there are now, for a page that shows others."""
+        del request
+        view = {"generation": self._feed.generation, "view": self._feed.view}
+        body = await asyncio.to_thread(msgspec.json.encode, view)
+        return _answer(web.Response(body=body, content_type="application/json"))
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
         try:

@@ -17,8 +17,8 @@ EXAMPLE = "p2pnet ui demo"
 class UiOptions(SubnetOptions):
     """Serve a live page of a subnet.
 
-    Prints an address of this machine that works once, and serves until Ctrl-C: nodes, links, faults, and artifacts as they
-    spread; with buttons that inject, break and heal, and show the command they stand for.
+    Prints an address of this machine that works once, and serves until Ctrl-C: nodes, links, faults, artifacts as they spread,
+    and what is slow; with buttons that inject, break and heal, and show the command they stand for.
     """
 
     name: Name
