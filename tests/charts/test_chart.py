@@ -18,7 +18,7 @@ from tests.charts.conftest import CHART, ROOT, Render
 from tests.commands import parse
 from tests.operator.kit import subnet_context
 
-from p2pnet.operator.rbac import CERT_MANAGER_RIGHTS, CLUSTER_RIGHTS, LEASE_RIGHTS, RIGHTS
+from p2pnet.operator.rbac import CERT_MANAGER_RIGHTS, CLAIM_RIGHTS, CLUSTER_RIGHTS, LEASE_RIGHTS, RIGHTS
 from p2pnet.operator.settings import OperatorSettings
 from p2pnet.operator.subnet.context import HEALTH_PORT, LAB_PORT
 from p2pnet.operator.subnet.plan import wanted_pods
@@ -228,9 +228,9 @@ def test_rights_are_the_operators_own_list_and_no_more(render: Render) -> None:
     ]
     assert without["rules"] == [right.rule for right in (*RIGHTS, *CLUSTER_RIGHTS)]
     assert "*" not in json.dumps(role["rules"])
-    assert not of(render(hooks=False), "Role")
-    [lease] = of(render("replicas=2", hooks=False), "Role")
-    assert lease["rules"] == [right.rule for right in LEASE_RIGHTS]
+    for replicas in (1, 2):
+        [lease] = of(render(f"replicas={replicas}", hooks=False), "Role")
+        assert lease["rules"] == [right.rule for right in LEASE_RIGHTS]
 
 
 def test_in_namespace_scope_no_right_reaches_beyond_the_served_namespaces(render: Render) -> None:
@@ -238,6 +238,8 @@ def test_in_namespace_scope_no_right_reaches_beyond_the_served_namespaces(render
     assert not of(objects, "ClusterRole")
     assert not of(objects, "ClusterRoleBinding")
     assert [one["metadata"]["namespace"] for one in of(objects, "Role")] == ["blue", "green"]
+    rules = [right.rule for right in (*RIGHTS, *CERT_MANAGER_RIGHTS, *CLAIM_RIGHTS)]
+    assert all(one["rules"] == rules for one in of(objects, "Role"))
     environment = operator_environment(objects)
     assert OperatorSettings.read(environment).namespaces == ("blue", "green")
     alone = render("scope=namespace", hooks=False, namespace="here")
