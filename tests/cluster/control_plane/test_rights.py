@@ -176,10 +176,15 @@ def test_a_right_taken_at_run_time_is_named_and_given_back_it_goes_on_by_itself(
 
         until(named, "the condition names the right that is missing", every_s=0.1)
         assert 'p2pnet_api_requests_total{code="403",resource="pods",verb="post"}' in metrics(control, PORT)
-        forbidden = (
-            'p2pnet_reconcile_total{result="forbidden"}'  # counted when the look ends that has written the condition
-        )
-        until(lambda: forbidden in metrics(control, PORT), "the look is counted", every_s=0.1)
+
+        def forbidden() -> bool:  # counted when the look ends that has written the condition
+            return value(metrics(control, PORT), "p2pnet_reconcile_total", result="forbidden") > 0
+
+        until(forbidden, "the look is counted", every_s=0.1)
+        place_of = {"namespace": place.name, "subnet": "demo", "condition": "Degraded"}
+        page = metrics(control, PORT)
+        assert value(page, "p2pnet_subnet_condition", **place_of, status="True") == 1
+        assert value(page, "p2pnet_subnet_condition_reason", **place_of, reason="Forbidden") == 1
         place.patch("roles", "p2pnet-served", {"rules": granted("served")})
         demo.until_ready(3)
         assert (operator.starts, operator.running) == (1, True)
