@@ -223,6 +223,30 @@ def test_a_collector_that_takes_none_is_said_with_its_reason(
     assert "r-20261121" in ended.out  # the report all the same
 
 
+def test_settings_that_the_exporter_refuses_are_2(
+    p2pnet: Callable[..., Any], kept: Report, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**_: Any) -> None:
+        raise ValueError("invalid literal for int(): '0.5'")
+
+    monkeypatch.setattr("opentelemetry.exporter.otlp.proto.http.trace_exporter.OTLPSpanExporter", refuse)
+    ended = p2pnet("report", "demo", "--otlp", collector.url)
+    assert ended.code == 2
+    assert "error: the exporter refuses its settings: invalid literal for int(): '0.5'" in ended.err
+
+
+def test_an_exporter_that_raises_where_others_answer_is_no_bug_of_ours(
+    p2pnet: Callable[..., Any], kept: Report, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise ConnectionError("Connection refused")
+
+    monkeypatch.setattr("opentelemetry.exporter.otlp.proto.http.trace_exporter.OTLPSpanExporter.export", fail)
+    ended = p2pnet("report", "demo", "--otlp", collector.url)
+    assert ended.code == 3
+    assert "error: the collector took no spans: Connection refused" in ended.err
+
+
 @pytest.mark.parametrize("verb", ["trace", "report"])
 @pytest.mark.parametrize("url", ["localhost:4318", "grpc://collector:4317", "http://", "http://a:b", "http://[::1"])
 def test_what_is_no_url_is_refused_before_anything_is_done(p2pnet: Callable[..., Any], verb: str, url: str) -> None:
