@@ -140,7 +140,7 @@ def test_a_collector_gets_the_spans_of_one_artifact(
 
 
 def test_a_hop_has_what_both_ends_did_where_the_run_was_sampled(
-    p2pnet: Callable[..., Any], kept: Report, state: State
+    p2pnet: Callable[..., Any], kept: Report, state: State, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     links = [LinkSample("node-3", 1, 1, 0, 0, 0, 1.0, 0, 4_096)]
     samples = [
@@ -151,6 +151,9 @@ def test_a_hop_has_what_both_ends_did_where_the_run_was_sampled(
 
     document = json.loads(p2pnet("trace", "demo", ARTIFACTS[0], "-o", "json").out)
     line = json.loads(p2pnet("trace", "demo", ARTIFACTS[0], "--otel", "-").out)
+    whole = p2pnet("report", "demo", "--otel", "-").out
+    monkeypatch.setattr(run_spans, "LINKS_HELD_MAX", 1)
+    unsampled = p2pnet("report", "demo", "--otel", "-").out
 
     load = {"cpu": 0.5, "lag_ms": 250.0, "queued_bytes": 4_096, "handlers": 3}
     assert [one["ends"] for one in document["receipts"]] == [
@@ -167,6 +170,7 @@ def test_a_hop_has_what_both_ends_did_where_the_run_was_sampled(
     assert told["p2pnet.sender.queued_bytes"] == {"intValue": "4096"}
     assert told["p2pnet.sender.cpu"] == {"doubleValue": 0.5}
     assert "p2pnet.receiver.cpu" not in told
+    assert (whole.count("p2pnet.sender.cpu"), unsampled.count("p2pnet.sender.cpu")) == (2, 0)
 
 
 def test_a_report_sends_those_of_all_artifacts_some_at_a_time_with_what_the_environment_adds(
