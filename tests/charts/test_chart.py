@@ -291,6 +291,23 @@ def test_security_contexts_are_changed_key_by_key_and_null_leaves_one_to_the_clu
         assert spec["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
 
 
+@pytest.mark.parametrize(
+    ("words", "chosen"),
+    [
+        ([], False), (["--api-versions", "security.openshift.io/v1"], True), (["--set", "openshift=true"], True),
+        (["--api-versions", "security.openshift.io/v1", "--set", "openshift=false"], False),
+    ],
+)  # fmt: skip
+def test_on_openshift_users_and_groups_are_left_to_the_cluster(helm: str, words: list[str], chosen: bool) -> None:
+    command = [helm, "template", "p2pnet", str(CHART), *words]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    objects = [one for one in yaml.safe_load_all(text) if one]
+    users = {} if chosen else {"runAsUser": 65532, "runAsGroup": 65532}
+    for spec in pod_specs(objects):
+        assert spec["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}, **users}
+    assert OperatorSettings.read(operator_environment(objects)).any_user is chosen
+
+
 def test_labels_of_the_values_do_not_take_the_place_of_those_the_operator_is_found_by(render: Render) -> None:
     [deployment] = of(render("podLabels.app\\.kubernetes\\.io/name=other", "podLabels.team=p2p"), "Deployment")
     labels = deployment["spec"]["template"]["metadata"]["labels"]

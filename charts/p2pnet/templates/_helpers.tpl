@@ -75,7 +75,7 @@ imagePullSecrets:
 {{- /* Refuses variables in extraEnv that the chart sets itself: two of a name would be one too many. */}}
 {{- define "p2pnet.checkEnv" -}}
 {{- $ours := dict "P2PNET_NODE_IMAGE" "nodeImage" "P2PNET_IMAGE_PULL_SECRETS" "imagePullSecrets" "P2PNET_WATCH_NAMESPACES" "watchNamespaces"
-      "P2PNET_LEADER_ELECTION" "replicas" "P2PNET_LOG_LEVEL" "logLevel" "P2PNET_LOG_FORMAT" "logFormat" "P2PNET_POD_NAME" "nothing" "P2PNET_POD_NAMESPACE" "nothing"
+      "P2PNET_ANY_USER" "openshift" "P2PNET_LEADER_ELECTION" "replicas" "P2PNET_LOG_LEVEL" "logLevel" "P2PNET_LOG_FORMAT" "logFormat" "P2PNET_POD_NAME" "nothing" "P2PNET_POD_NAMESPACE" "nothing"
       "P2PNET_INSTALLATION" "nothing" -}}
 {{- range .Values.extraEnv -}}
 {{- if hasKey $ours .name }}{{ fail (printf "extraEnv: %s is set by the chart, from %s" .name (get $ours .name)) }}{{ end -}}
@@ -150,9 +150,15 @@ imagePullSecrets:
 {{- include "p2pnet.overridden" (list $ours .Values.containerSecurityContext) -}}
 {{- end }}
 
+{{- /* "true" where the cluster chooses the user of pods. */}}
+{{- define "p2pnet.openshift" -}}
+{{- if eq (toString .Values.openshift) "auto" }}{{ .Capabilities.APIVersions.Has "security.openshift.io/v1" }}{{ else }}{{ .Values.openshift }}{{ end -}}
+{{- end }}
+
 {{- /* Of a pod. */}}
 {{- define "p2pnet.nonroot" -}}
-{{- $ours := dict "runAsNonRoot" true "runAsUser" 65532 "runAsGroup" 65532 "seccompProfile" (dict "type" "RuntimeDefault") -}}
+{{- $ours := dict "runAsNonRoot" true "seccompProfile" (dict "type" "RuntimeDefault") -}}
+{{- if ne (include "p2pnet.openshift" .) "true" }}{{ $ours = merge $ours (dict "runAsUser" 65532 "runAsGroup" 65532) }}{{ end -}}
 {{- include "p2pnet.overridden" (list $ours .Values.podSecurityContext) -}}
 {{- end }}
 

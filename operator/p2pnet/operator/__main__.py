@@ -134,6 +134,7 @@ async def _operate(cluster: Cluster, settings: OperatorSettings, metrics: Metric
     subnets = Reconciler(
         cluster, labs, image=settings.node_image, pull_secrets=settings.pull_secrets, metrics=metrics, lab_watcher=lab_watcher,
         machines=not settings.namespaces,  # Node objects are of no namespace
+        any_user=settings.any_user,
     )  # fmt: skip
     injections = InjectionReconciler(cluster, HttpRunLabs(), metrics=metrics)
     subnets.on_lab = injections.sweep

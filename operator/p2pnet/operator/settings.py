@@ -20,6 +20,8 @@ class OperatorSettings:
     """P2PNET_WATCH_NAMESPACES, comma separated; empty: all namespaces."""
     node_image: str = ""
     """P2PNET_NODE_IMAGE: the image of a Subnet that names none."""
+    any_user: bool = False
+    """P2PNET_ANY_USER: `true` where the cluster chooses the user of pods, as OpenShift does."""
     pull_secrets: tuple[str, ...] = ()
     """P2PNET_IMAGE_PULL_SECRETS, comma separated: Secrets to pull with, in the pods of a Subnet that names none."""
     workers: int = 4
@@ -67,6 +69,7 @@ class OperatorSettings:
         return cls(
             namespaces=words("WATCH_NAMESPACES"),
             node_image=text("NODE_IMAGE", default_image()),
+            any_user=text("ANY_USER").lower() == "true",
             pull_secrets=words("IMAGE_PULL_SECRETS"),
             workers=number("WORKERS", 4, 1, 64),
             leader_election=text("LEADER_ELECTION").lower() == "true",

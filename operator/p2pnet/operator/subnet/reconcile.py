@@ -68,10 +68,13 @@ class Reconciler:
     def __init__(
         self, cluster: Cluster, labs: Labs, *, image: str, pull_secrets: tuple[str, ...] = (), metrics: Metrics | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC), lab_watcher: LabWatcher | None = None, machines: bool = True,
+        any_user: bool = False,
     ) -> None:  # fmt: skip
         self._cluster = cluster
         self._labs = labs
-        self._observer = Observer(cluster, labs, now=now, image=image, pull_secrets=pull_secrets, machines=machines)
+        self._observer = Observer(
+            cluster, labs, now=now, image=image, pull_secrets=pull_secrets, any_user=any_user, machines=machines
+        )
         self._events = EventRecorder(cluster, SUBNET)
         self._metrics = metrics
         self._now = now
