@@ -59,9 +59,12 @@ def quantile(share: float) -> str:
     return f"histogram_quantile({share}, {buckets})"
 
 
+# One series each, though two operators may tell of a Subnet while one takes over from the other.
 CONDITIONS = (
-    f"{of_subnets('p2pnet_subnet_condition')} * on ({THEIRS}, condition) group_left (reason) "
-    f"{of_subnets('p2pnet_subnet_condition_reason')} == 1"
+    f"max by ({THEIRS}, condition, status) ({of_subnets('p2pnet_subnet_condition')}) "
+    f"* on ({THEIRS}, condition) group_left (reason) "
+    f"topk by ({THEIRS}, condition) (1, max by ({THEIRS}, condition, reason) "
+    f"({of_subnets('p2pnet_subnet_condition_reason')})) == 1"
 )
 UP, EXPECTED = 'state="up"', 'state="expected"'
 DUPLICATE, VALIDATED = 'kind="duplicate"', 'kind="validated"'
@@ -278,7 +281,7 @@ def _panel(graph: Graph) -> Panel:
     }  # fmt: skip
     if graph.kind == "table":
         shown = ("namespace", "subnet", "condition", "status", "reason")
-        hidden = ("Time", "Value", "__name__", "container", "endpoint", "instance", "job", "pod")
+        hidden = ("Time", "Value")
         panel["options"] = {
             "showHeader": True,
             "cellHeight": "sm",

@@ -19,7 +19,7 @@ import yaml
 
 from p2pnet.model.images import UNRELEASED
 from p2pnet.operator.injection.crd import crd as injection_crd
-from p2pnet.operator.rbac import CERT_MANAGER_RIGHTS, CLUSTER_RIGHTS, LEASE_RIGHTS, RIGHTS, PolicyRule
+from p2pnet.operator.rbac import CERT_MANAGER_RIGHTS, CLAIM_RIGHTS, CLUSTER_RIGHTS, LEASE_RIGHTS, RIGHTS, PolicyRule
 from p2pnet.operator.subnet.crd import crd as subnet_crd
 
 ROOT = Path(__file__).parents[1]
@@ -52,7 +52,13 @@ def made(helm_path: str | None) -> Iterator[tuple[Path, str]]:
     for crd in (subnet_crd(), injection_crd()):
         path = CHART / "files" / "crds" / f"{crd['spec']['names']['plural']}.yaml"
         yield path, MADE + yaml.safe_dump(crd, sort_keys=False, width=120)
-    rights = {"served": RIGHTS, "cluster": CLUSTER_RIGHTS, "certManager": CERT_MANAGER_RIGHTS, "lease": LEASE_RIGHTS}
+    rights = {
+        "served": RIGHTS,
+        "cluster": CLUSTER_RIGHTS,
+        "claim": CLAIM_RIGHTS,
+        "certManager": CERT_MANAGER_RIGHTS,
+        "lease": LEASE_RIGHTS,
+    }
     yield CHART / "files" / "rbac.yaml", MADE + "".join(_rights(key, some) for key, some in rights.items())
     yield CHART / "files" / "dashboard.json", dashboard()
     yield CHART / "Chart.yaml", chart()

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,7 @@ from tests.charts.conftest import CHART, ROOT, Render
 from tests.commands import parse
 from tests.operator.kit import subnet_context
 
-from p2pnet.operator.rbac import CERT_MANAGER_RIGHTS, CLUSTER_RIGHTS, LEASE_RIGHTS, RIGHTS
+from p2pnet.operator.rbac import CERT_MANAGER_RIGHTS, CLAIM_RIGHTS, CLUSTER_RIGHTS, LEASE_RIGHTS, RIGHTS
 from p2pnet.operator.settings import OperatorSettings
 from p2pnet.operator.subnet.context import HEALTH_PORT, LAB_PORT
 from p2pnet.operator.subnet.plan import wanted_pods
@@ -228,9 +229,9 @@ def test_rights_are_the_operators_own_list_and_no_more(render: Render) -> None:
     ]
     assert without["rules"] == [right.rule for right in (*RIGHTS, *CLUSTER_RIGHTS)]
     assert "*" not in json.dumps(role["rules"])
-    assert not of(render(hooks=False), "Role")
-    [lease] = of(render("replicas=2", hooks=False), "Role")
-    assert lease["rules"] == [right.rule for right in LEASE_RIGHTS]
+    for replicas in (1, 2):
+        [lease] = of(render(f"replicas={replicas}", hooks=False), "Role")
+        assert lease["rules"] == [right.rule for right in LEASE_RIGHTS]
 
 
 def test_in_namespace_scope_no_right_reaches_beyond_the_served_namespaces(render: Render) -> None:
@@ -238,6 +239,8 @@ def test_in_namespace_scope_no_right_reaches_beyond_the_served_namespaces(render
     assert not of(objects, "ClusterRole")
     assert not of(objects, "ClusterRoleBinding")
     assert [one["metadata"]["namespace"] for one in of(objects, "Role")] == ["blue", "green"]
+    rules = [right.rule for right in (*RIGHTS, *CERT_MANAGER_RIGHTS, *CLAIM_RIGHTS)]
+    assert all(one["rules"] == rules for one in of(objects, "Role"))
     environment = operator_environment(objects)
     assert OperatorSettings.read(environment).namespaces == ("blue", "green")
     alone = render("scope=namespace", hooks=False, namespace="here")
@@ -286,6 +289,23 @@ def test_security_contexts_are_changed_key_by_key_and_null_leaves_one_to_the_clu
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     for spec in pod_specs([one for one in yaml.safe_load_all(text) if one]):
         assert spec["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+
+
+@pytest.mark.parametrize(
+    ("words", "chosen"),
+    [
+        ([], False), (["--api-versions", "security.openshift.io/v1"], True), (["--set", "openshift=true"], True),
+        (["--api-versions", "security.openshift.io/v1", "--set", "openshift=false"], False),
+    ],
+)  # fmt: skip
+def test_on_openshift_users_and_groups_are_left_to_the_cluster(helm: str, words: list[str], chosen: bool) -> None:
+    command = [helm, "template", "p2pnet", str(CHART), *words]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    objects = [one for one in yaml.safe_load_all(text) if one]
+    users = {} if chosen else {"runAsUser": 65532, "runAsGroup": 65532}
+    for spec in pod_specs(objects):
+        assert spec["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}, **users}
+    assert OperatorSettings.read(operator_environment(objects)).any_user is chosen
 
 
 def test_labels_of_the_values_do_not_take_the_place_of_those_the_operator_is_found_by(render: Render) -> None:
@@ -370,6 +390,26 @@ def test_the_chart_of_a_release_names_its_images(helm: str, tmp_path: Path, vers
     assert (chart["version"], chart["appVersion"]) == (semver, version)
     assert re.findall(r"image: \S+:(\S+)", shown) == [version, version]
     assert ("artifacthub.io/prerelease" in shown) == (version != semver)
+
+
+def test_the_chart_of_a_release_says_what_is_new_in_it(helm: str, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "charts", tmp_path / "charts", ignore=shutil.ignore_patterns("__pycache__"))
+    words = r""""Quoted": it's a \d+ & `code` # all of it"""
+    news = (
+        f"## [1.2.0] - 2027-01-01\n\n### Added\n\n- {words}\n- More.\n\n### Fixed\n\n- Less.\n\n## [1.1.0]\n\n- Old.\n"
+    )
+    (tmp_path / "CHANGELOG.md").write_text(f"# Changelog\n\n## [1.2.0rc1]\n\n### Added\n- Early.\n\n{news}")
+    command = [str(tmp_path / "charts" / "package.sh"), "1.2.0", str(tmp_path)]
+    subprocess.run(command, env={**os.environ, "HELM": helm}, capture_output=True, check=True)
+    shown = subprocess.run(
+        [helm, "show", "chart", str(tmp_path / "p2pnet-1.2.0.tgz")], capture_output=True, text=True, check=True
+    )
+    changes = yaml.safe_load(yaml.safe_load(shown.stdout)["annotations"]["artifacthub.io/changes"])
+    assert changes == [
+        {"kind": "added", "description": words},
+        {"kind": "added", "description": "More."},
+        {"kind": "fixed", "description": "Less."},
+    ]
 
 
 def test_every_value_is_explained_in_the_readme_and_known_to_the_schema() -> None:

@@ -5,6 +5,7 @@ Nodes and lab are processes in pods' form; the operator works on an API server i
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import aiohttp
 from prometheus_client import generate_latest, start_http_server
 from prometheus_client.parser import text_string_to_metric_families
-from tests.lab.podkit import NAMESPACE, Pods, client_at, until_answers, until_connected
+from tests.lab.podkit import NAMESPACE, UP_S, Pods, client_at, until_answers, until_connected
 from tests.operator.injection_kit import InjectionWorld
 from tests.operator.kit import KEY, subnet_context
 from tests.ports import free_port
@@ -110,7 +111,9 @@ class Testnet:
             await until_connected(lab_client, NODES, self.pods)
             await lab_client.add_fault(FaultRequest({"name": "slow", "from": "node-1", "latency": "40ms"}, lease_s=600))
             await self._run()
+            deadline = time.monotonic() + UP_S
             while True:
+                assert time.monotonic() < deadline, self.pods.log()
                 for who, port in (("node", self.pods.health[0]), ("lab", self.lab_port)):
                     async with session.get(f"http://127.0.0.1:{port}/metrics") as answer:
                         self.pages[who] = await answer.text()

@@ -30,6 +30,8 @@ class FakeKube:
         self.installed = True
         self.kinds = ["Subnet", "Injection"]
         self.injections: list[str] = []
+        self.experiments: list[dict[str, Any]] = []
+        """Injections whole, as a namespace lists them."""
         self.subnets: dict[str, dict[str, Any]] = {}
         self.pods: dict[str, dict[str, Any]] = {}
         self.logs: dict[str, str] = {}
@@ -155,6 +157,8 @@ class FakeKube:
         if path == "/injections":
             items = [{"metadata": {"name": name, "namespace": self.namespace}} for name in self.injections]
             return web.json_response({"items": items})
+        if path == f"/namespaces/{self.namespace}/injections":
+            return web.json_response({"items": self.experiments})
         if path == "/subnets":
             return web.json_response({"items": list(self.subnets.values())})
         namespace, _, name = path.removeprefix("/namespaces/").partition("/subnets")

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import ssl
 import sys
 from collections.abc import Callable, Iterator
@@ -99,6 +100,38 @@ def test_ls_lists_what_is_here_and_in_the_cluster_and_of_a_cluster_all_namespace
     assert json.loads(every.out)["subnets"] == both
     assert "context fake" in every.err
     assert json.loads(p2pnet("ls", "--on", "local", "-o", "json").out)["subnets"] == []
+
+
+def injection(name: str, subnet: str = "demo", minute: int = 0, **status: Any) -> dict[str, Any]:
+    metadata = {"name": name, "creationTimestamp": f"2026-11-21T10:{minute:02}:00Z"}
+    return {"metadata": metadata, "spec": {"subnet": subnet}, **({"status": status} if status else {})}
+
+
+def test_status_tells_of_the_injections_of_a_subnet_and_does_without_the_right_to(
+    kube: FakeKube, lab: FakeLab, p2pnet
+) -> None:
+    kube.add("demo")
+    why = {"type": "Finished", "status": "False", "reason": "SubnetNotReady", "message": "links 2/3"}
+    kube.experiments = [
+        injection("old", minute=1, state="Failed", run="r-1", reach={"ratio": 0.5}, latencyMs={"p95": 80.5}),
+        injection("elsewhere", "other", minute=2, state="Running"),
+        injection("newer", minute=3, state="Propagated", run="r-2", reach={"ratio": 1.0}, latencyMs={"p95": 12.0}),
+        injection("patient", minute=0, state="Waiting", conditions=[why]),
+        injection("unseen", minute=4),
+    ]
+    lines = json.loads(p2pnet("status", "demo", "-o", "json").out)["injections"]
+    assert [line["name"] for line in lines] == ["unseen", "patient", "newer", "old"], "open ones, then the newest"
+    assert (lines[1]["reason"], lines[1]["message"], lines[1]["run"]) == ("SubnetNotReady", "links 2/3", "")
+    assert (lines[3]["state"], lines[3]["run"], lines[3]["reach"], lines[3]["p95_ms"]) == ("Failed", "r-1", 0.5, 80.5)
+    shown = p2pnet("status", "demo").out
+    assert re.search(r"INJECTION +STATE +REASON +RUN", shown)
+    assert re.search(r"patient +Waiting +SubnetNotReady", shown)
+    assert "elsewhere" not in shown
+    kube.lab = None
+    assert "patient" in p2pnet("status", "demo").out, "without a lab, too"
+    kube.forbidden.add("/injections")
+    without = p2pnet("status", "demo", "-o", "json")
+    assert json.loads(without.out)["injections"] == []
 
 
 def test_runs_of_a_cluster_are_listed_and_labelled_by_their_copies(kube: FakeKube, lab: FakeLab, p2pnet) -> None:

@@ -59,7 +59,17 @@ from p2pnet.model.replay import (
     ReplayedMisses,
     ReplayedRun,
 )
-from p2pnet.model.report import ExpectationResult, Latency, Load, NodeReceipts, Reach, Report, Status, Throughput
+from p2pnet.model.report import (
+    ExpectationResult,
+    InjectionLine,
+    Latency,
+    Load,
+    NodeReceipts,
+    Reach,
+    Report,
+    Status,
+    Throughput,
+)
 from p2pnet.model.scenario_run import ScenarioRun, ScenarioStep, StepExpectation, TrialLine
 from p2pnet.model.shrunk import ScenarioSize, ShrunkScenario
 from p2pnet.model.trials import TrialFailure, TrialsReport
@@ -484,6 +494,11 @@ def test_a_watched_status_fits_its_window_and_keeps_the_counts(
     lines = render(status, Output.TABLE, width=80, height=height).splitlines()
 
     assert len(lines) < height
+    experiments = [InjectionLine(f"nightly-{index}", "Waiting", "SubnetNotReady", created_at=1.0) for index in range(9)]
+    busy = msgspec.structs.replace(status, injections=experiments)
+    more = render(busy, Output.TABLE, width=80, height=height).splitlines()
+    assert len(more) < height
+    assert ("nightly-0" in "\n".join(more)) == any("INJECTION" in line for line in more)
     assert lines[0].startswith("subnet   demo")
     rows = sum(line.startswith("node-") for line in lines)
     if nodes <= 30:

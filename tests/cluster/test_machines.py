@@ -1,12 +1,16 @@
-"""Two machines: one is drained, within the budget; then it dies, and nobody comes back under a name that may be alive."""
+"""Two machines: one is drained, within the budget; then it dies with the lab, is named, and its pods come back if asked for."""
 
+import contextlib
+import subprocess
+import sys
+import tempfile
 import threading
-import time
 from collections.abc import Iterator
 
 import pytest
 from tests.cluster.demo import Demo
-from tests.cluster.kit import Cluster, until
+from tests.cluster.kit import SCRIPT, Cluster, conditions, until
+from tests.cluster.server import Thing
 
 DOOMED = "node1"
 HOST = "kubernetes.io/hostname"
@@ -60,9 +64,17 @@ class Watch:
             self.least = min(self.least, len(self._demo.uids()))
 
 
-def test_a_machine_is_drained_within_the_budget_and_its_death_doubles_nobody(machines: Cluster, demo: Demo) -> None:
+def test_a_machine_is_drained_within_the_budget_and_its_death_doubles_nobody_and_ends_no_experiments(
+    machines: Cluster, demo: Demo
+) -> None:
     drained_within_the_budget(machines, demo)
-    died_without_a_twin(machines, demo)
+    lab_moved(machines, demo)
+    with followed(demo) as follower:
+        died_without_a_twin(machines, demo)
+        replaced_where_asked_for(demo)
+        _, said = follower.communicate(timeout=120)
+    assert follower.returncode == 5, said
+    assert "is invalid: its lab" in said
 
 
 def drained_within_the_budget(machines: Cluster, demo: Demo) -> None:
@@ -82,21 +94,87 @@ def drained_within_the_budget(machines: Cluster, demo: Demo) -> None:
     demo.until_ready(4)
 
 
+def lab_moved(machines: Cluster, demo: Demo) -> None:
+    """The lab to the machine that will die."""
+    machines.kubectl("cordon", "node0")
+    demo.kubectl("delete", "pod", "demo-lab", "--wait=true")
+    until(lambda: lab(demo).get("spec", {}).get("nodeName") == DOOMED, "the lab is there", every_s=0.2)
+    machines.kubectl("uncordon", "node0")
+    demo.until_ready(4)
+
+
+def lab(demo: Demo) -> Thing:
+    """Its pod, or nothing."""
+    return next(iter(demo.cluster.objects("pods", demo.namespace, "p2pnet.io/role=lab")), {})
+
+
+@contextlib.contextmanager
+def followed(demo: Demo) -> Iterator[subprocess.Popen[str]]:
+    """Somebody injects one artifact a second and waits for the end."""
+    words = [
+        "inject",
+        "demo",
+        "--size",
+        "1KiB",
+        "--count",
+        "600",
+        "--rate",
+        "1/s",
+        "--on",
+        "cluster",
+        "-n",
+        demo.namespace,
+    ]
+    with tempfile.TemporaryDirectory() as state:
+        follower = subprocess.Popen(
+            ["bash", str(SCRIPT), "exec", "env", f"P2PNET_STATE={state}", sys.executable, "-m", "p2pnet.cli", *words],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        try:
+            until(lambda: demo.p2pnet("status", "demo")["runs"], "the run is there")
+            yield follower
+        finally:
+            follower.kill()
+
+
 def died_without_a_twin(machines: Cluster, demo: Demo) -> None:
-    before = {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in demo.pods()}
+    """The machine is named, and what may be alive has no twin."""
+    before = {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in (*demo.pods(), lab(demo))}
     machines.script("kill-node", DOOMED.removeprefix("node"))
+    demo.kubectl("delete", "pod", "demo-far-0", "--wait=false")  # as the machine's controller will do in minutes
+    message = until(lambda: named(demo), "the machine is named", within_s=150)
+    for words in (
+        f"machine {DOOMED} does not answer",
+        "demo-far-0, demo-lab",
+        "kubectl delete node",
+        "replace-lost-after",
+    ):
+        assert words in message
+    found = {pod["metadata"]["name"]: pod for pod in (*demo.pods(), lab(demo))}
+    assert {name: pod["metadata"]["uid"] for name, pod in found.items()} == before
+    assert found["demo-far-0"]["metadata"]["deletionTimestamp"]
+    assert "MachineLost" in demo.kubectl("get", "events", "-o", "jsonpath={.items[*].reason}")
+
+
+def named(demo: Demo) -> str:
+    """What the operator says of a lost machine."""
+    found = demo.status()["conditions"]
+    return next((one["message"] for one in found if (one["reason"], one["status"]) == ("MachineLost", "True")), "")
+
+
+def replaced_where_asked_for(demo: Demo) -> None:
+    """Somebody takes it upon them that it is dead: all are made again, and the lab measures, elsewhere."""
+    former = {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in (*demo.pods(), lab(demo))}
+    demo.annotate("replace-lost-after", "10s")
+
+    def again() -> bool:
+        pods = {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in (*demo.pods(), lab(demo)) if pod}
+        same = {name for name in pods if pods[name] == former[name]}
+        return pods.keys() == former.keys() and same == {"demo-node-0", "demo-node-1", "demo-node-2"}
+
+    until(again, "they are made again", within_s=60)
+    until(lambda: conditions(lab(demo)).get("Ready") == "True", "the lab is ready, elsewhere")
+    until(lambda: demo.p2pnet("status", "demo")["nodes"]["running"] == 3, "it knows the nodes again", within_s=60)
     words = ["inject", "demo", "--from", "node-0", "--within", "5s", "--expect", "reach >= 66%"]
     report = demo.p2pnet(*words, check=False)
     assert report["reach"]["delivered"] == 2, f"node-1 and node-2 have it: {report}"
-    demo.kubectl("delete", "pod", "demo-far-0", "--wait=false")  # as the machine's controller will do in minutes
-    time.sleep(5)
-    found = {pod["metadata"]["name"]: pod for pod in demo.pods()}
-    assert {name: pod["metadata"]["uid"] for name, pod in found.items()} == before, "what may be alive has no twin"
-    assert found["demo-far-0"]["metadata"]["deletionTimestamp"]
-    demo.kubectl("delete", "pod", "demo-far-0", "--force", "--grace-period=0")  # a person knows: it is dead
-
-    def again() -> bool:
-        pods = {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in demo.pods()}
-        return pods.keys() == before.keys() and pods["demo-far-0"] != before["demo-far-0"]
-
-    until(again, "then it is made again", within_s=60)

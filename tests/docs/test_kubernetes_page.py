@@ -17,7 +17,11 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "kubernetes.md").read_text()
 BLOCKS = [yaml.safe_load(block) for block in re.findall(r"^```yaml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)]
 OPERATOR = ROOT / "operator" / "p2pnet" / "operator"
-TELLERS = [OPERATOR / "kube" / "status.py", *sorted((OPERATOR / "subnet").rglob("*.py"))]
+TELLERS = [
+    OPERATOR / "kube" / "status.py",
+    OPERATOR / "kube" / "claims.py",
+    *sorted((OPERATOR / "subnet").rglob("*.py")),
+]
 """Files that make conditions and events of Subnets."""
 WORD = re.compile(r"[A-Z][a-z]+(?:[A-Z][A-Za-z]*)?")
 
@@ -29,8 +33,8 @@ NO_REASONS = {
     "ScheduleAnyway", "Subnet", "Succeeded", "True", "Unknown",
     # of Python, and phases of an authority's replacement
     "HeldCertificates", "Plan", "Steady", "Trusting",
-    # a conflict that the operator mends itself
-    "Relabelled",
+    # what the operator gets over by itself
+    "Relabelled", "ClaimsUnknown",
     # conditions
     *status.CONDITIONS,
 }  # fmt: skip

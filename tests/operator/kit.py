@@ -157,7 +157,10 @@ class Api:
         return [one for (k, n, _), one in self.objects.items() if k == kind and (not namespace or n == namespace)]
 
     def one(self, kind: ResourceKind, name: str) -> Object:
-        return self.objects[(kind, NAMESPACE, name)]
+        return self.one_in(kind, NAMESPACE, name)
+
+    def one_in(self, kind: ResourceKind, namespace: str, name: str) -> Object:
+        return self.objects[(kind, namespace, name)]
 
     def put(self, kind: ResourceKind, namespace: str, body: Object) -> Object:
         stored = copy.deepcopy(body)

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 
 from p2pnet.measure import hop_tree
+from p2pnet.measure.wording import PHASES
 from p2pnet.model.events import Collected, EventKind, FetchTimes
 from p2pnet.model.jobs import RunFile, RunRequest
 from p2pnet.present import ArtifactSpan, SpanKind, artifact_spans, otlp_lines, resource_of, trace_id_of
 from p2pnet.present import otlp_json as written
-from p2pnet.present.spans import PHASES
 
 MS = 1_000_000
 ARTIFACT = "3f" * 32

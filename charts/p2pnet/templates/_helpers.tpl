@@ -75,7 +75,8 @@ imagePullSecrets:
 {{- /* Refuses variables in extraEnv that the chart sets itself: two of a name would be one too many. */}}
 {{- define "p2pnet.checkEnv" -}}
 {{- $ours := dict "P2PNET_NODE_IMAGE" "nodeImage" "P2PNET_IMAGE_PULL_SECRETS" "imagePullSecrets" "P2PNET_WATCH_NAMESPACES" "watchNamespaces"
-      "P2PNET_LEADER_ELECTION" "replicas" "P2PNET_LOG_LEVEL" "logLevel" "P2PNET_LOG_FORMAT" "logFormat" "P2PNET_POD_NAME" "nothing" "P2PNET_POD_NAMESPACE" "nothing" -}}
+      "P2PNET_ANY_USER" "openshift" "P2PNET_LEADER_ELECTION" "replicas" "P2PNET_LOG_LEVEL" "logLevel" "P2PNET_LOG_FORMAT" "logFormat" "P2PNET_POD_NAME" "nothing" "P2PNET_POD_NAMESPACE" "nothing"
+      "P2PNET_INSTALLATION" "nothing" -}}
 {{- range .Values.extraEnv -}}
 {{- if hasKey $ours .name }}{{ fail (printf "extraEnv: %s is set by the chart, from %s" .name (get $ours .name)) }}{{ end -}}
 {{- end -}}
@@ -105,6 +106,39 @@ imagePullSecrets:
 {{- end -}}
 {{- end }}
 
+{{- /* (list $ KIND NAMESPACE): another release whose objects of this kind say that it serves the same; empty: none, or no cluster. */}}
+{{- define "p2pnet.otherRelease" -}}
+{{- $root := first . -}}
+{{- $found := lookup "rbac.authorization.k8s.io/v1" (index . 1) (last .) "" | default dict -}}
+{{- range default list $found.items -}}
+{{- $labels := default dict .metadata.labels -}}
+{{- $annotations := default dict .metadata.annotations -}}
+{{- $name := get $annotations "meta.helm.sh/release-name" -}}
+{{- $namespace := get $annotations "meta.helm.sh/release-namespace" -}}
+{{- $operator := and (eq (get $labels "app.kubernetes.io/name") "p2pnet") (eq (get $labels "app.kubernetes.io/component") "operator") -}}
+{{- if and $operator (not (hasSuffix "-lease" .metadata.name)) (not (and (eq $name $root.Release.Name) (eq $namespace $root.Release.Namespace))) -}}
+{{- if $name }} release {{ $name }} in namespace {{ $namespace }}{{ else }} {{ .metadata.name }}, which no release of helm has made{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{- /* Two operators on one namespace: the second would only wait. */}}
+{{- define "p2pnet.refuseTwice" -}}
+{{- if .Release.IsInstall -}}
+{{- if eq .Values.scope "cluster" -}}
+{{- with include "p2pnet.otherRelease" (list . "ClusterRoleBinding" "") -}}
+{{- fail (printf "the whole cluster is served already, by%s: upgrade that one, or install this with scope=namespace" .) -}}
+{{- end -}}
+{{- else -}}
+{{- range splitList "," (include "p2pnet.namespaces" .) -}}
+{{- with include "p2pnet.otherRelease" (list $ "RoleBinding" .) -}}
+{{- fail (printf "a namespace of watchNamespaces is served already, by%s: upgrade that one, or leave the namespace out" .) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
 {{- /* The namespace of the examples: one that is served. */}}
 {{- define "p2pnet.exampleNamespace" -}}
 {{- if eq .Values.scope "namespace" }}{{ splitList "," (include "p2pnet.namespaces" .) | first }}{{ else }}default{{ end -}}
@@ -116,9 +150,15 @@ imagePullSecrets:
 {{- include "p2pnet.overridden" (list $ours .Values.containerSecurityContext) -}}
 {{- end }}
 
+{{- /* "true" where the cluster chooses the user of pods. */}}
+{{- define "p2pnet.openshift" -}}
+{{- if eq (toString .Values.openshift) "auto" }}{{ .Capabilities.APIVersions.Has "security.openshift.io/v1" }}{{ else }}{{ .Values.openshift }}{{ end -}}
+{{- end }}
+
 {{- /* Of a pod. */}}
 {{- define "p2pnet.nonroot" -}}
-{{- $ours := dict "runAsNonRoot" true "runAsUser" 65532 "runAsGroup" 65532 "seccompProfile" (dict "type" "RuntimeDefault") -}}
+{{- $ours := dict "runAsNonRoot" true "seccompProfile" (dict "type" "RuntimeDefault") -}}
+{{- if ne (include "p2pnet.openshift" .) "true" }}{{ $ours = merge $ours (dict "runAsUser" 65532 "runAsGroup" 65532) }}{{ end -}}
 {{- include "p2pnet.overridden" (list $ours .Values.podSecurityContext) -}}
 {{- end }}
 

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from p2pnet.cli.run_receipts import propagation_of
@@ -11,7 +12,8 @@ from p2pnet.model.report import Report
 from p2pnet.store import State, archive
 
 if TYPE_CHECKING:  # not for verbs that write no page
-    from p2pnet.present import DrawnRun, Surroundings
+    from p2pnet.measure.propagation import Propagation
+    from p2pnet.present import DrawnRun, SlowHop, Surroundings
 
 RUNS_DRAWN_MAX = 8
 
@@ -58,7 +60,26 @@ def _surroundings(first: "DrawnRun", run: RunFile, state: State) -> "Surrounding
     if series is not None:
         for sample in archive.iter_samples(state.run(run.run)):
             series.add(sample)
-    return Surroundings(links=links, full=full, places=places, series=series)
+    slow = {} if first.propagation is None else _slow_hops(run, first.propagation, state)
+    return Surroundings(links=links, full=full, places=places, series=series, slow=slow)
+
+
+def _slow_hops(run: RunFile, propagation: "Propagation", state: State) -> "dict[str, SlowHop]":
+    """The hops of the slowest receipts, by node: a dozen, of as many artifacts at most."""
+    from p2pnet.measure import hop_ends, hop_tree, window_ns
+    from p2pnet.present import SlowHop, slowest_receipts
+
+    of_artifact: dict[str, set[str]] = {}
+    for node, one in slowest_receipts(propagation):
+        of_artifact.setdefault(one.artifact, set()).add(node)
+    found: dict[str, SlowHop] = {}
+    for artifact, nodes in of_artifact.items():
+        whole = hop_tree(artifact, archive.read_events(state, run.run, artifact), run.nodes, run.adversaries)
+        tree = replace(whole, nodes=[one for one in whole.nodes if one.node in nodes])
+        window = window_ns(tree)
+        ends = {} if window is None else hop_ends(tree, archive.iter_samples(state.run(run.run), window))
+        found |= {one.node: SlowHop(one, ends.get(one.node)) for one in tree.nodes}
+    return found
 
 
 def network_of(document: Mapping[str, Any]) -> tuple[list[tuple[str, str]], bool, dict[str, str]]:

@@ -31,6 +31,13 @@ class HopPhases:
     validate_ms: float
     """From there until its client had validated it."""
 
+    def by_name(self) -> dict[str, float]:
+        """As `wording.PHASES` names them, in milliseconds, in their order."""
+        return {
+            "announce": self.announce_ms, "wait": self.wait_ms, "request": self.request_ms, "transfer": self.transfer_ms,
+            "validate": self.validate_ms,
+        }  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class HopNode:
@@ -59,8 +66,7 @@ class HopNode:
         """From when the hop began until the receipt: all its phases; 0 where neither these nor its sender's receipt are known."""
         if self.phases is None:
             return self.edge_ms or 0.0
-        one = self.phases
-        return one.announce_ms + one.wait_ms + one.request_ms + one.transfer_ms + one.validate_ms
+        return sum(self.phases.by_name().values())
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,12 @@ from p2pnet.model.units import format_duration, format_rate, format_size
 
 MISSING = "\N{EN DASH}"
 """In place of a value that was not measured, or of a receipt that never came."""
+PHASE_WORDS = {
+    "announce": "being announced", "wait": "waiting to ask", "request": "requests and their answers",
+    "transfer": "the bytes on their way", "validate": "validation",
+}  # fmt: skip
+"""What the time of a hop was spent on, by phase in their order, as `HopPhases` has them."""
+PHASES = tuple(PHASE_WORDS)
 _UNIT = re.compile(r"[<>=!]\s*[0-9.]+\s*([A-Za-z%/]+)")
 
 

@@ -11,7 +11,7 @@ from p2pnet.present.markdown import to_markdown
 from p2pnet.present.otlp_json import otlp_lines
 from p2pnet.present.page import to_html
 from p2pnet.present.receipts import csv_head, csv_rows
-from p2pnet.present.slow import longest_waits
+from p2pnet.present.slow import SlowHop, longest_waits, slowest_receipts
 from p2pnet.present.spans import ArtifactSpan, SpanKind, artifact_spans, resource_of, trace_id_of
 from p2pnet.present.view import DrawnRun, Surroundings
 
@@ -20,6 +20,7 @@ __all__ = [
     "DrawnRun",
     "LiveSubnet",
     "LiveSums",
+    "SlowHop",
     "SpanKind",
     "Surroundings",
     "artifact_spans",
@@ -31,6 +32,7 @@ __all__ = [
     "longest_waits",
     "otlp_lines",
     "resource_of",
+    "slowest_receipts",
     "to_full_html",
     "to_html",
     "to_junit",

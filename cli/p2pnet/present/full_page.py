@@ -38,7 +38,7 @@ def to_full_html(runs: Sequence[DrawnRun], around: Surroundings | None = None) -
         "script", Markup(encoded(view_of(runs, around or Surroundings()))), type="application/json", id="view-data"
     )
     scripts = [tag("script", Markup(script(name))) for name in SCRIPTS]
-    body = tag("body", _bar(report), tag("main", *_content(runs)), data, *scripts)
+    body = tag("body", _bar(report), tag("main", *_content(runs, around or Surroundings())), data, *scripts)
     return f"<!doctype html>\n{tag('html', top, body, lang='en')}\n"
 
 
@@ -56,7 +56,7 @@ def _bar(report: Report) -> Markup:
     )
 
 
-def _content(runs: Sequence[DrawnRun]) -> list[Content]:
+def _content(runs: Sequence[DrawnRun], around: Surroundings) -> list[Content]:
     first = runs[0]
     report, spread = first.report, first.propagation
     names = dict(zip(first.run.artifacts, first.run.names, strict=False)) if first.run else {}
@@ -93,7 +93,7 @@ def _content(runs: Sequence[DrawnRun]) -> list[Content]:
             tag("div", part("duplicates", "Duplicates", drawn("duplicates")), _notes(report), class_="stack"),
             class_="columns",
         ),
-        part("slow", "Slowest nodes and links", slowest(report, spread, NO_RECEIPT)),
+        part("slow", "Slowest nodes and links", slowest(report, spread, NO_RECEIPT, around.slow)),
         part(
             "faults",
             "Faults and the network, asked and seen",

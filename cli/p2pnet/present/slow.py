@@ -4,8 +4,11 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import NamedTuple, Protocol
 
+from p2pnet.measure.findings import FULL_BYTES, LAG_S
+from p2pnet.measure.hop_ends import HopEnds
 from p2pnet.measure.propagation import LinkUse, SlowestReceipt, SpreadSums
-from p2pnet.measure.wording import MISSING, milliseconds
+from p2pnet.measure.tree import HopNode
+from p2pnet.measure.wording import MISSING, PHASE_WORDS, milliseconds
 from p2pnet.model.report import Finding, NodeReceipts
 from p2pnet.model.units import format_size
 from p2pnet.present.markup import Markup, join, tag
@@ -16,6 +19,15 @@ ROWS_MAX = 12
 MOST = 0.6  # of a latency: who has so much of it is the reason
 ALIKE = 0.6  # of the longest wait: if its other links wait so long too, it is the node
 LINKS_MIN = 3  # from which on other links tell something
+PART = 0.02  # of a hop: a phase that took less is not told
+BUSY = 0.9  # of a core: a process that used so much was short of it
+
+
+class SlowHop(NamedTuple):
+    """The hop of a node's slowest receipt, with what its ends did meanwhile where that was sampled."""
+
+    hop: HopNode
+    ends: HopEnds | None = None
 
 
 class Telling(Protocol):
@@ -42,18 +54,26 @@ class SlowLink(NamedTuple):
     use: LinkUse
 
 
-def slowest(report: Telling, propagation: SpreadSums | None, nothing: str) -> Markup:
-    """The tables of the slowest nodes and links; before any receipt, that sentence."""
+def slowest_receipts(propagation: SpreadSums) -> list[tuple[str, SlowestReceipt]]:
+    """The nodes that are shown, the slowest first."""
+    return sorted(propagation.slowest.items(), key=lambda item: (-item[1].latency_ms, item[0]))[:ROWS_MAX]
+
+
+def slowest(
+    report: Telling, propagation: SpreadSums | None, nothing: str, hops: Mapping[str, SlowHop] | None = None
+) -> Markup:
+    """The tables of the slowest nodes and links; before any receipt, that sentence. `hops`: of slowest receipts, by node."""
     if propagation is None or not propagation.slowest:
         return tag("p", nothing, class_="empty")
-    return join([slow_nodes(report, propagation), slow_links(report, propagation)])
+    return join([slow_nodes(report, propagation, hops or {}), slow_links(report, propagation)])
 
 
-def slow_nodes(report: Telling, propagation: SpreadSums) -> Markup | None:
+def slow_nodes(report: Telling, propagation: SpreadSums, hops: Mapping[str, SlowHop]) -> Markup | None:
     """The nodes whose slowest receipt took longest; None without receipts."""
-    slowest = sorted(propagation.slowest.items(), key=lambda item: (-item[1].latency_ms, item[0]))[:ROWS_MAX]
+    slowest = slowest_receipts(propagation)
     if not slowest:
         return None
+    split = any(one.hop.phases is not None for one in hops.values())
     found, marked = _by_node(report.findings), outliers(report.per_node, report.clock_bound_ms)
     rows = [
         tag(
@@ -64,19 +84,33 @@ def slow_nodes(report: Telling, propagation: SpreadSums) -> Markup | None:
             tag("td", milliseconds(one.wait_ms), class_="right wide"),
             tag("td", one.sender or MISSING, class_="name wide"),
             tag("td", one.hop, class_="right wide"),
-            tag("td", why_node(node, one, found, marked), class_="words"),
+            tag("td", _split(hops.get(node)), class_="words wide") if split else None,
+            tag("td", why_node(node, one, found, marked, hops.get(node)), class_="words"),
         )
         for node, one in slowest
     ]
     head = headings({
         "Node": "", "Slowest receipt": "right", "Sender had it": "right wide", "Then took": "right wide", "From": "wide",
-        "Hop": "right wide", "Why": "",
+        "Hop": "right wide", **({"Phases": "wide"} if split else {}), "Why": "",
     })  # fmt: skip
     return scrolled("By the slowest receipt that counted.", head, rows, "Slowest nodes")
 
 
+def _split(one: SlowHop | None) -> str:
+    """The phases of a hop that took any time worth telling."""
+    if one is None or one.hop.phases is None:
+        return MISSING
+    whole = one.hop.took_ms
+    told = [f"{phase} {milliseconds(took)}" for phase, took in one.hop.phases.by_name().items() if took > PART * whole]
+    return ", ".join(told) or MISSING
+
+
 def why_node(
-    node: str, one: SlowestReceipt, findings: Mapping[str, Sequence[Finding]], marked: Mapping[str, str]
+    node: str,
+    one: SlowestReceipt,
+    findings: Mapping[str, Sequence[Finding]],
+    marked: Mapping[str, str],
+    hop: SlowHop | None = None,
 ) -> str:
     """Why a node was slow, in a sentence or two."""
     said = [f.what for f in findings.get(node, ())[:1]]
@@ -96,7 +130,32 @@ def why_node(
         said.append(f"{sender} had it late itself")
     else:
         said.append(f"{sender} had it late, and the way from there took as long")
-    return "; ".join(said)
+    return "; ".join([*said, *_of_hop(node, one, hop, findings)])
+
+
+def _of_hop(
+    node: str, one: SlowestReceipt, slow: SlowHop | None, findings: Mapping[str, Sequence[Finding]]
+) -> list[str]:
+    """What most of the hop was spent on, and what its ends did; not what `findings` say already."""
+    if slow is None:
+        return []
+    said, whole = [], slow.hop.took_ms
+    if slow.hop.phases is not None and whole > 0:
+        phase, took = max(slow.hop.phases.by_name().items(), key=lambda item: item[1])
+        if took >= MOST * whole:
+            said.append(f"{took / whole:.0%} of the hop was {PHASE_WORDS[phase]}")
+    if slow.ends is None:
+        return said
+    for name, load in ((one.sender, slow.ends.sender), (node, slow.ends.receiver)):
+        if load is None or findings.get(name):
+            continue
+        if load.lag_ms >= LAG_S * 1e3:
+            said.append(f"the event loop of {name} came {milliseconds(load.lag_ms)} late")
+        elif load.cpu >= BUSY:
+            said.append(f"{name} used {load.cpu:.0%} of a core")
+        if load.queued_bytes >= FULL_BYTES:
+            said.append(f"{format_size(load.queued_bytes)} waited at {name}")
+    return said
 
 
 def slow_links(report: Telling, propagation: SpreadSums) -> Markup | None:

@@ -22,7 +22,6 @@ EVENTS_PER_SPAN_MAX = 32
 NODES_NAMED_MAX = 100  # in one attribute
 UNIX_NS_MAX = (1 << 64) - 1
 SECONDS_MAX = 1e12  # 30,000 years, either way
-PHASES = ("announce", "wait", "request", "transfer", "validate")
 NOTED = {
     EventKind.ADVERTISED, EventKind.DUPLICATE, EventKind.REJECTED, EventKind.FETCH_FAILED, EventKind.GIVEN_UP,
 }  # fmt: skip
@@ -286,7 +285,7 @@ def _phases_of(receipt: HopNode) -> list[tuple[str, int]]:
     """The phases of a hop in nanoseconds; of one that is not told in parts, nameless and whole."""
     if receipt.phases is None:
         return [("", round((receipt.edge_ms or 0.0) * 1e6))]
-    return [(phase, round(getattr(receipt.phases, f"{phase}_ms") * 1e6)) for phase in PHASES]
+    return [(phase, round(took * 1e6)) for phase, took in receipt.phases.by_name().items()]
 
 
 def _known(attributes: dict[str, AttributeValue | None]) -> dict[str, AttributeValue]:

@@ -21,7 +21,7 @@ from p2pnet.model.ids import member_order
 from p2pnet.model.jobs import RunFile
 from p2pnet.model.report import FaultStatus, NetworkRow, Report
 from p2pnet.present.layouts import Edge, by_links, on_earth, places_of
-from p2pnet.present.slow import Telling
+from p2pnet.present.slow import SlowHop, Telling
 from p2pnet.present.words import clean, outliers, worst_first
 
 SCHEMA = "p2pnet.io/view/v1"
@@ -55,6 +55,8 @@ class Surroundings:
     places: Mapping[str, str] = field(default_factory=dict)
     """By node."""
     series: SampledNodes | None = None
+    slow: Mapping[str, SlowHop] = field(default_factory=dict)
+    """By node, the hop of its slowest receipt."""
 
 
 def view_of(runs: Sequence[DrawnRun], around: Surroundings) -> Json:

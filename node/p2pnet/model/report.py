@@ -325,6 +325,23 @@ class RunSummary(msgspec.Struct, frozen=True):
     """None: a person asked for it."""
 
 
+class InjectionLine(msgspec.Struct, frozen=True):
+    """An Injection resource of a subnet in a cluster, as its object tells."""
+
+    name: str
+    state: str
+    """Waiting, Starting or Running; at its end Propagated, Failed or Invalid. Empty: the operator has not seen it."""
+    reason: str = ""
+    message: str = ""
+    run: str = ""
+    """The run it asked for; empty before that."""
+    reach: float | None = None
+    """From 0 to 1; None: not measured."""
+    p95_ms: float | None = None
+    created_at: float | None = None
+    """Unix seconds."""
+
+
 class MemberStatus(msgspec.Struct, frozen=True, omit_defaults=False):
     """One node. `pid` on the local target only."""
 
@@ -366,6 +383,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     faults: list[FaultStatus] = []
     members: list[MemberStatus] = []
     # Beyond the contract
+    injections: list[InjectionLine] = []
+    """In a cluster: Injection resources of this subnet, those that are not over first, then the newest; at most 100."""
     network: list[NetworkRow] = []
     """As in `Report`, measured last."""
     network_notes: list[str] = []

@@ -136,7 +136,7 @@ class PodSpec(Document):
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     """When the image is pulled: Always, IfNotPresent or Never. Default: IfNotPresent."""
     image_pull_secrets: Annotated[list[LocalReference], Field(max_length=16)] = []
-    """Secrets with logins of registries, e.g. [{name: registry-login}]. Default: none."""
+    """Secrets with logins of registries, e.g. [{name: registry-login}]. Default: those of the operator's installation, if any."""
     code: ConfigMapReference | None = None
     """Python modules and wheels that nodes can import beside those of their image: the classes of clients, e.g.
     {configMap: my-clients}. Default: none."""

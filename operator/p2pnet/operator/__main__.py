@@ -23,9 +23,11 @@ from p2pnet.operator.injection.crd import crd as injection_crd
 from p2pnet.operator.injection.lab import HttpRunLabs
 from p2pnet.operator.injection.reconcile import InjectionReconciler
 from p2pnet.operator.kube.api import ApiError, BusyError, Cluster, ResourceKind
+from p2pnet.operator.kube.claims import Claims
 from p2pnet.operator.kube.client import KubernetesCluster
+from p2pnet.operator.kube.events import EventRecorder
 from p2pnet.operator.kube.leader import Leadership, LeadershipLostError
-from p2pnet.operator.kube.queue import Controller, Key, Workers
+from p2pnet.operator.kube.queue import Key, Workers
 from p2pnet.operator.metrics import Metrics
 from p2pnet.operator.settings import OperatorSettings
 from p2pnet.operator.subnet.context import SUBNET
@@ -132,10 +134,16 @@ async def _operate(cluster: Cluster, settings: OperatorSettings, metrics: Metric
     subnets = Reconciler(
         cluster, labs, image=settings.node_image, pull_secrets=settings.pull_secrets, metrics=metrics, lab_watcher=lab_watcher,
         machines=not settings.namespaces,  # Node objects are of no namespace
+        any_user=settings.any_user,
     )  # fmt: skip
     injections = InjectionReconciler(cluster, HttpRunLabs(), metrics=metrics)
     subnets.on_lab = injections.sweep
-    controllers = [metrics.measured(subnets.controller), metrics.measured(injections.controller)]
+    claims = Claims(cluster, settings.installation, namespaces=settings.namespaces, home=settings.namespace)
+    await claims.acquire()
+    controllers = [
+        metrics.measured(claims.exclusive(one, EventRecorder(cluster, one.kind), on_left=left))
+        for one, left in ((subnets.controller, metrics.forget), (injections.controller, None))
+    ]
     workers = Workers(controllers, workers=settings.workers)
     metrics.depth(lambda: workers.waiting)
     lab_watcher.on_change = injections.wake = workers.add
@@ -145,14 +153,19 @@ async def _operate(cluster: Cluster, settings: OperatorSettings, metrics: Metric
     _register_login(registry)
     workers.start()
     health.check = lambda: check_alive(workers, metrics)
-    resync = asyncio.create_task(_resync(cluster, settings.namespaces, controllers, workers, metrics))
+    again = asyncio.Event()
+    claims.on_change = again.set
+    resync = asyncio.create_task(_resync(cluster, settings.namespaces, workers, metrics, again))
+    claiming = asyncio.create_task(claims.keep())
 
     @kopf.on.cleanup(registry=registry)
     async def end(**_: object) -> None:
         """Stop our own tasks before kopf ends, which gives whatever still runs five seconds."""
         _exit_soon()
         resync.cancel()
+        claiming.cancel()
         await workers.stop()
+        await claims.leave()
 
     try:
         await kopf.operator(
@@ -161,6 +174,7 @@ async def _operate(cluster: Cluster, settings: OperatorSettings, metrics: Metric
         )  # fmt: skip
     finally:
         resync.cancel()
+        claiming.cancel()
         await workers.stop()
         await lab_watcher.close()
 
@@ -186,10 +200,12 @@ def check_alive(workers: Workers, metrics: Metrics) -> None:
 
 
 async def _resync(
-    cluster: Cluster, namespaces: tuple[str, ...], controllers: Sequence[Controller], workers: Workers, metrics: Metrics
+    cluster: Cluster, namespaces: tuple[str, ...], workers: Workers, metrics: Metrics, again: asyncio.Event
 ) -> None:
+    """Reconcile every resource now and then, and whenever `again` is set."""
     while True:
-        for kind, namespace in ((one.kind, place) for one in controllers for place in namespaces or ("",)):
+        again.clear()
+        for kind, namespace in ((kind, place) for kind in KINDS for place in namespaces or ("",)):
             try:
                 found = await cluster.find(kind, namespace)
             except ApiError as error:
@@ -199,7 +215,9 @@ async def _resync(
             for thing in found:
                 workers.add(Key(kind, thing["metadata"]["namespace"], thing["metadata"]["name"]))
         # Spread: operators that started together do not list together.
-        await asyncio.sleep(RESYNC_S * random.uniform(0.9, 1.1))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(RESYNC_S * random.uniform(0.9, 1.1)):
+                await again.wait()
 
 
 def main(arguments: list[str]) -> int:

@@ -54,21 +54,27 @@ RIGHTS = (
 )
 """In every namespace with Subnets. Server-side apply of a new object needs create and patch."""
 
-CLUSTER_RIGHTS = (PolicyRule(NODE, ("get",), "whether the machine of a pod that is not ready is lost"),)
+CLUSTER_RIGHTS = (
+    PolicyRule(NODE, ("get",), "whether the machine of a pod that is not ready is lost"),
+    PolicyRule(LEASE, ("list",), "which namespaces other operators claim"),
+)
 """In addition, for an operator of the whole cluster. One of some namespaces judges machines by its pods."""
+
+CLAIM_RIGHTS = (PolicyRule(LEASE, ("get", "create", "patch"), "the claim of the namespace"),)
+"""In addition, in each namespace of an operator that is for some."""
 
 CERT_MANAGER_RIGHTS = (PolicyRule(CERTIFICATE, ("list", "create", "patch", "delete"), "nodes' leaves of an Issuer"),)
 """In addition, where Subnets may name an Issuer. Not checked at start: cert-manager need not be installed."""
 
-LEASE_RIGHTS = (PolicyRule(LEASE, ("get", "create", "patch"), "which replica acts"),)
-"""In the operator's own namespace, when there are two replicas."""
+LEASE_RIGHTS = (PolicyRule(LEASE, ("get", "create", "patch"), "which replica acts, and who serves the cluster"),)
+"""In the operator's own namespace, when there are two replicas or it is for the whole cluster, which is a claim, too."""
 
 
 def role(*, cluster_wide: bool, namespace: str = "") -> dict[str, Any]:
     """The ClusterRole, or the Role of one watched namespace."""
     metadata = {"name": MANAGER} if cluster_wide else {"name": MANAGER, "namespace": namespace}
     kind = "ClusterRole" if cluster_wide else "Role"
-    return _role(kind, metadata, (*RIGHTS, *CERT_MANAGER_RIGHTS, *(CLUSTER_RIGHTS if cluster_wide else ())))
+    return _role(kind, metadata, (*RIGHTS, *CERT_MANAGER_RIGHTS, *(CLUSTER_RIGHTS if cluster_wide else CLAIM_RIGHTS)))
 
 
 def lease_role(namespace: str) -> dict[str, Any]:

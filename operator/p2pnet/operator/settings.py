@@ -9,6 +9,7 @@ from importlib import metadata
 from p2pnet.model.errors import SpecError
 from p2pnet.model.images import NODE_IMAGE, image_tag
 from p2pnet.model.log_lines import FORMATS, LEVELS
+from p2pnet.operator.kube.api import MANAGER
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,8 @@ class OperatorSettings:
     """P2PNET_WATCH_NAMESPACES, comma separated; empty: all namespaces."""
     node_image: str = ""
     """P2PNET_NODE_IMAGE: the image of a Subnet that names none."""
+    any_user: bool = False
+    """P2PNET_ANY_USER: `true` where the cluster chooses the user of pods, as OpenShift does."""
     pull_secrets: tuple[str, ...] = ()
     """P2PNET_IMAGE_PULL_SECRETS, comma separated: Secrets to pull with, in the pods of a Subnet that names none."""
     workers: int = 4
@@ -29,6 +32,8 @@ class OperatorSettings:
     """P2PNET_POD_NAME: this replica's name in the Lease; default its host name."""
     namespace: str = "default"
     """P2PNET_POD_NAMESPACE: the namespace of the Lease."""
+    installation: str = f"default/{MANAGER}"
+    """P2PNET_INSTALLATION: what claims name as their holder, of all replicas the same; default POD_NAMESPACE/p2pnet-operator."""
     metrics_port: int = 8081
     """P2PNET_METRICS_PORT of /metrics; 0 serves none."""
     health_port: int = 8080
@@ -64,10 +69,12 @@ class OperatorSettings:
         return cls(
             namespaces=words("WATCH_NAMESPACES"),
             node_image=text("NODE_IMAGE", default_image()),
+            any_user=text("ANY_USER").lower() == "true",
             pull_secrets=words("IMAGE_PULL_SECRETS"),
             workers=number("WORKERS", 4, 1, 64),
             leader_election=text("LEADER_ELECTION").lower() == "true",
             identity=text("POD_NAME", socket.gethostname()),
+            installation=text("INSTALLATION", f"{text('POD_NAMESPACE', 'default')}/{MANAGER}"),
             namespace=text("POD_NAMESPACE", "default"),
             metrics_port=number("METRICS_PORT", 8081, 0, 65535),
             health_port=number("HEALTH_PORT", 8080, 0, 65535),

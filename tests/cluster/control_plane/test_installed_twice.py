@@ -30,6 +30,13 @@ def install(cluster: Cluster, verb: str, namespace: str, *sets: str) -> str:
     return cluster.run("helm", verb, "p2pnet", CHART, "--namespace", namespace, *words)
 
 
+def try_install(cluster: Cluster, name: str, namespace: str, *sets: str) -> str:
+    """Install a release of another name; why helm refuses, empty when it does not."""
+    words = [word for one in ("scope=namespace", *sets) for word in ("--set", one)]
+    done = cluster.script("exec", "helm", "install", name, CHART, "--namespace", namespace, *words, check=False)
+    return done.stderr if done.returncode else ""
+
+
 def test_releases_of_two_namespaces_share_the_definition_that_is_there_and_clash_in_nothing(
     control: Control, spaces: list[str]
 ) -> None:
@@ -41,6 +48,15 @@ def test_releases_of_two_namespaces_share_the_definition_that_is_there_and_clash
         assert "The definition of Subnets was there" in said
     for namespace in spaces:
         install(cluster, "upgrade", namespace, "logLevel=debug")
+    for sets, why in (
+        ((f"watchNamespaces={{{spaces[1]}}}",), f"served already, by release p2pnet in namespace {spaces[1]}"),
+        (("scope=cluster",), ""),
+    ):
+        refused = try_install(cluster, "other", spaces[0], *sets)
+        assert (why in refused) if why else not refused, refused
+    again = try_install(cluster, "another", spaces[1], "scope=cluster")
+    assert f"the whole cluster is served already, by release other in namespace {spaces[0]}" in again
+    cluster.run("helm", "uninstall", "other", "--namespace", spaces[0])
     cluster.run("helm", "uninstall", "p2pnet", "--namespace", spaces[0])
     assert cluster.get("customresourcedefinition", "subnets.p2pnet.io")["metadata"]["uid"] == before
     assert cluster.get("deployments", "--namespace", spaces[1])

@@ -1,4 +1,7 @@
-"""One of several operators acts: another follows when it dies or sleeps, and two that act at once do no harm."""
+"""One of several operators acts: another follows when it dies or sleeps, and two that act at once do no harm.
+
+So it is with replicas of one installation, which share a Lease, and with two installations, which claim namespaces.
+"""
 
 import signal
 import time
@@ -17,6 +20,10 @@ SLACK_S = 15.0
 """For a busy machine."""
 
 LEASES = pytest.mark.parametrize("lease", [QUICK, pytest.param(REAL, marks=pytest.mark.soak)], ids=["quick", "real"])
+
+
+CLAIMS = {"kube.claims.CLAIM_S": 4, "kube.claims.RENEW_S": 1, "kube.claims.TURN_S": 0.5, "kube.claims.LEFT_ALONE_S": 1}
+"""Claims of namespaces that run out while a test waits."""
 
 
 def holder(place: Place) -> str:
@@ -144,3 +151,53 @@ def test_two_that_act_at_once_make_exactly_one_of_everything(control: Control, f
             assert len(uids) == 1, f"{name} was made twice in vain"
         assert all(uid_required(ask) for proxy in proxies for ask in proxy.asks if ask.verb == "delete")
         assert all(operator.codes == [-signal.SIGKILL] for operator in operators), "neither ended by itself"
+
+
+def test_of_two_installations_the_nearer_serves_a_namespace_and_when_it_dies_the_other_until_it_returns(
+    control: Control,
+) -> None:
+    with (
+        control.place("claimed") as place, control.place("free") as free, control.proxy() as left, control.proxy() as right,
+        control.operator(left, warm=True, values=CLAIMS, start=False, installation="sys/p2pnet",
+                         pod_namespace=free.name) as whole,
+        control.operator(right, warm=True, values=CLAIMS, start=False, installation=f"{place.name}/p2pnet",
+                         watch_namespaces=place.name) as near,
+    ):  # fmt: skip
+        control.inside.do(control.server.delete("leases", "default", "p2pnet-operator-cluster"))  # of an earlier test
+        whole.start()
+        demo = place.subnet("demo", {"nodes": 2})
+        demo.until_ready(2)
+        with Witness.of(demo) as seen:
+            for number, nodes in enumerate((4, 3), 1):
+                near.start()
+                until_told(place, times=number)
+                begun = len(left.asks)
+                demo.edit(nodes=nodes)
+                demo.until_ready(nodes)
+                mine = [
+                    str(ask) for ask in left.changes(begun) if f"/{place.name}/" in ask.path and ask.plural != "events"
+                ]
+                assert not mine, "who serves the cluster leaves it alone"
+                free.subnet(f"demo-{nodes}", {"nodes": 1}).until_ready(1)
+                near.kill()
+                begun, died = len(left.asks), time.monotonic()
+                demo.edit(nodes=nodes + 1)
+                demo.until_ready(nodes + 1)
+                assert time.monotonic() - died >= CLAIMS["kube.claims.CLAIM_S"] - 2 * CLAIMS["kube.claims.RENEW_S"]
+                assert left.changes(begun), "who serves the cluster follows"
+        check_right(demo, 4)
+        assert len(seen.authorities) <= 1, "nobody makes another"
+        assert not seen.strangers
+        assert whole.running
+        assert not [ask for ask in right.changes() if f"/{place.name}/" not in ask.path]
+
+
+def until_told(place: Place, *, times: int) -> None:
+    """Wait until as many events say by whom its Subnet is served."""
+
+    def told() -> bool:
+        return len([one for one in place.find("events") if one["reason"] == "LeftAlone"]) == times
+
+    until(told, f"it is told {times} times", every_s=0.1)
+    by = f"served by the operator {place.name}/p2pnet, which claims this namespace"
+    assert all(by in one["message"] for one in place.find("events") if one["reason"] == "LeftAlone")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.cluster.control import Control, Place, Twin
-from tests.cluster.control_plane.test_rights import account, kubeconfig
+from tests.cluster.control_plane.test_rights import account, granted, kubeconfig, rights, used
 from tests.cluster.kit import until
 from tests.cluster.process import Operator
 from tests.cluster.proxy import Proxy
@@ -38,7 +38,7 @@ def operated(control: Control, place: Place, proxy: Proxy, folder: Path, scope: 
         with control.operator(proxy, warm=True) as operator:
             yield operator
     else:
-        way = kubeconfig(proxy, account(place, "served"), folder)
+        way = kubeconfig(proxy, account(place, "served", "claim"), folder)
         with control.operator(kubeconfig=way, watch_namespaces=place.name) as operator:
             yield operator
 
@@ -78,7 +78,7 @@ def test_a_lost_machine_is_named_and_its_pods_are_made_again_once_that_is_asked_
         assert degraded(demo)["reason"] == "Healthy"
         told = {(one["reason"], one["type"]) for one in place.find("events")}
         assert {("MachineLost", "Warning"), ("PodsReplaced", "Warning")} <= told
-        asked = {ask.verb for ask in proxy.asks if ask.plural == "nodes"}
-        assert asked == ({"get"} if scope == "cluster" else set())
-        assert not [str(ask) for ask in proxy.asks if ask.status in (401, 403)]
+        beyond = {right for right in used(proxy.asks) if right in rights(granted("cluster"))}
+        assert beyond == (rights(granted("cluster")) if scope == "cluster" else set())
+        assert not [str(ask) for ask in proxy.asks if ask.status in (401, 403) and f"/{place.name}/" in ask.path]
         assert "Traceback" not in operator.log()

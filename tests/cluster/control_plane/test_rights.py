@@ -87,7 +87,7 @@ def kubeconfig(proxy: Proxy, token: str, folder: Path) -> Path:
 def test_every_right_of_the_chart_is_used_and_nothing_beside_is_asked_for(
     control: Control, place: Place, proxy: Proxy, tmp_path: Path
 ) -> None:
-    path = kubeconfig(proxy, account(place, "served", "lease"), tmp_path)
+    path = kubeconfig(proxy, account(place, "served", "claim", "lease"), tmp_path)
     settings = {"watch_namespaces": place.name, "leader_election": "true", "pod_namespace": place.name}
     with control.operator(kubeconfig=path, **settings) as operator:
         whole_life(place)
@@ -96,7 +96,7 @@ def test_every_right_of_the_chart_is_used_and_nothing_beside_is_asked_for(
     assert not refused
     # A ttl lasts a minute at least: the right to end a Subnet has a test of its own. An Injection's is used as the Subnet's.
     assert used(proxy.asks) | {("subnets", "delete"), ("injections", "delete")} == rights(
-        granted("served") + granted("lease")
+        granted("served") + granted("claim") + granted("lease")
     )
     assert "cannot" not in operator.log()
 
@@ -105,7 +105,7 @@ def test_every_right_of_the_chart_is_used_and_nothing_beside_is_asked_for(
 def test_a_subnet_whose_time_is_over_is_deleted_by_right(
     control: Control, place: Place, proxy: Proxy, tmp_path: Path
 ) -> None:
-    path = kubeconfig(proxy, account(place, "served"), tmp_path)
+    path = kubeconfig(proxy, account(place, "served", "claim"), tmp_path)
     with control.operator(kubeconfig=path, watch_namespaces=place.name):
         demo = place.subnet("demo", {"nodes": 1, "ttl": "1m"})
         demo.until_ready(1)
@@ -153,14 +153,15 @@ def replaced(demo: Twin) -> bool:
 def lease_given_back(place: Place, operator: Operator) -> None:
     code, _ = operator.terminate()
     assert code == 0
-    [lease] = place.find("leases")
+    lease = place.get("leases", "p2pnet-operator")
+    assert lease is not None
     assert not lease["spec"].get("holderIdentity"), json.dumps(lease["spec"])
 
 
 def test_a_right_taken_at_run_time_is_named_and_given_back_it_goes_on_by_itself(
     control: Control, place: Place, proxy: Proxy, tmp_path: Path
 ) -> None:
-    path = kubeconfig(proxy, account(place, "served"), tmp_path)
+    path = kubeconfig(proxy, account(place, "served", "claim"), tmp_path)
     with control.operator(kubeconfig=path, watch_namespaces=place.name, metrics_port=str(PORT)) as operator:
         demo = place.subnet("demo", {"nodes": 2})
         demo.until_ready(2)
@@ -175,10 +176,15 @@ def test_a_right_taken_at_run_time_is_named_and_given_back_it_goes_on_by_itself(
 
         until(named, "the condition names the right that is missing", every_s=0.1)
         assert 'p2pnet_api_requests_total{code="403",resource="pods",verb="post"}' in metrics(control, PORT)
-        forbidden = (
-            'p2pnet_reconcile_total{result="forbidden"}'  # counted when the look ends that has written the condition
-        )
-        until(lambda: forbidden in metrics(control, PORT), "the look is counted", every_s=0.1)
+
+        def forbidden() -> bool:  # counted when the look ends that has written the condition
+            return value(metrics(control, PORT), "p2pnet_reconcile_total", result="forbidden") > 0
+
+        until(forbidden, "the look is counted", every_s=0.1)
+        place_of = {"namespace": place.name, "subnet": "demo", "condition": "Degraded"}
+        page = metrics(control, PORT)
+        assert value(page, "p2pnet_subnet_condition", **place_of, status="True") == 1
+        assert value(page, "p2pnet_subnet_condition_reason", **place_of, reason="Forbidden") == 1
         place.patch("roles", "p2pnet-served", {"rules": granted("served")})
         demo.until_ready(3)
         assert (operator.starts, operator.running) == (1, True)

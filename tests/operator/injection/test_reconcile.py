@@ -16,6 +16,7 @@ from p2pnet.operator.kube.api import (
     POD,
     ApiError,
     BusyError,
+    ConflictError,
     ForbiddenError,
     Object,
     ResourceKind,
@@ -54,6 +55,19 @@ async def test_an_injection_runs_and_its_status_has_verdict_and_figures() -> Non
     assert status["expectations"] == [{"expr": "reach == 100%", "value": 100.0, "ok": True}]
     assert "progress" not in status
     assert world.events() == [("Normal", "Running"), ("Normal", "ExpectationsMet")]
+
+
+async def test_a_verdict_that_meets_a_conflict_with_others_who_write_is_written_again() -> None:
+    world = await InjectionWorld.ready()
+    world.apply()
+    await world.reconcile()
+    world.lab.end(world.status()["run"])
+    world.api.fault = lambda *_: ConflictError(409, "Conflict", "the object has been modified")
+    with pytest.raises(ConflictError):  # the queue calls again within seconds
+        await world.reconcile()
+    world.api.fault = lambda *_: None
+    await world.reconcile()
+    assert world.status()["state"] == "Propagated"
 
 
 async def test_stages_of_a_rate_are_the_labs_to_read_and_to_count() -> None:

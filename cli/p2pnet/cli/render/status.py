@@ -37,6 +37,7 @@ NEGATIVE = (
     "Rollout",
 )  # conditions that are good when they are False
 REPEATED = ("Progressing", "Connected", "CertificatesReady")  # what the counts and Ready say already
+INJECTION_STYLE = {"Propagated": "green", "Failed": "red", "Invalid": "red", "Waiting": "yellow"}
 STATE_STYLE = {"connected": "green", "ready": "yellow", "failed": "red", "stopped": "red", "paused": "magenta"}
 
 
@@ -59,6 +60,8 @@ def draw(
         parts += _rows(status.members, width, now, room)
     else:
         parts += [_groups(status.members), *_outliers(status.members, width, now)]
+    if status.injections and runs:
+        parts += ["", *_injections(status, now, runs)]
     if status.runs and runs:
         parts += ["", _runs(status, now, runs)]
     return Group(*parts)
@@ -66,8 +69,9 @@ def draw(
 
 def _lines_below(status: Status, runs: int) -> int:
     """Lines of all but counts and node rows: gaps, headings, runs."""
-    shown = min(runs, len(status.runs))
-    return 1 + HEADING + (1 + HEADING + shown if shown else 0)
+    counts = [min(runs, len(status.runs)), min(runs, len(status.injections))]
+    counts[1] += len(status.injections) > runs > 0  # "and N more"
+    return 1 + HEADING + sum(1 + HEADING + shown for shown in counts if shown)
 
 
 def _rows(members: list[MemberStatus], width: int, now: float, room: int | None) -> list[RenderableType]:
@@ -237,6 +241,23 @@ def _outliers(members: list[MemberStatus], width: int, now: float) -> list[Rende
     if len(odd) > OUTLIERS:
         parts.append(Text(f"and {len(odd) - OUTLIERS} more outliers (all nodes: -o json)", style="dim"))
     return parts
+
+
+def _injections(status: Status, now: float, shown: int) -> list[RenderableType]:
+    """Those that are not over, then the newest; why they wait."""
+    drawn = text.table("INJECTION", "STATE", "REASON", "RUN", "REACH", "P95", "AGE", right=("REACH", "P95", "AGE"))
+    for line in status.injections[:shown]:
+        drawn.add_row(
+            Text(clean(line.name), style="cyan"),
+            Text(clean(line.state or "-"), style=INJECTION_STYLE.get(line.state, "")),
+            clean(line.reason or text.DASH),
+            clean(line.run or text.DASH),
+            text.percent(line.reach),
+            text.milliseconds(line.p95_ms),
+            text.DASH if line.created_at is None else format_duration(max(0.0, now - line.created_at)),
+        )
+    left = len(status.injections) - shown
+    return [drawn, *([Text(f"and {left} more (kubectl get injections)", style="dim")] if left > 0 else [])]
 
 
 def _runs(status: Status, now: float, shown: int) -> Table:

@@ -7,12 +7,12 @@ from rich.text import Text
 
 from p2pnet.cli.documents import Trace, TracedLoad, TracedPhases, TracedReceipt
 from p2pnet.cli.render import text
+from p2pnet.measure.wording import PHASE_WORDS, PHASES
 from p2pnet.model.units import format_size
 
 ROWS_MAX = 30
 """Above that the critical path and the slowest ones are drawn."""
 BAR_CELLS_LEAST = 16
-PHASES = ("announce", "wait", "request", "transfer", "validate")
 COLOURS = dict(zip(PHASES, ("dim", "yellow", "cyan", "blue", "green"), strict=True))
 MARKS = dict(zip(PHASES, "·░▒▓█", strict=True))
 ASCII_MARKS = dict(zip(PHASES, ".~-=#", strict=True))
@@ -53,19 +53,13 @@ def _split(receipt: TracedReceipt) -> list[float]:
     return [] if receipt.phases is None else [getattr(receipt.phases, f"{phase}_ms") for phase in PHASES]
 
 
-WORDS = {
-    "announce": "being announced", "wait": "waiting to ask", "request": "requests and their answers",
-    "transfer": "the bytes on their way", "validate": "validation",
-}  # fmt: skip
-
-
 def _heaviest(hops: list[TracedReceipt]) -> str:
     sums = [sum(took) for took in zip(*map(_split, hops), strict=True)]
     whole = sum(sums)
     if not whole:
         return "nothing: no time passed"
     share, phase = max(zip(sums, PHASES, strict=True))
-    return f"{WORDS[phase]}: {text.milliseconds(share)}, {text.percent(share / whole)} of the critical path"
+    return f"{PHASE_WORDS[phase]}: {text.milliseconds(share)}, {text.percent(share / whole)} of the critical path"
 
 
 @dataclass(frozen=True)

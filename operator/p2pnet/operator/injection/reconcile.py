@@ -44,7 +44,7 @@ from p2pnet.operator.injection.plan import (  # fmt: skip
 from p2pnet.operator.kube.api import ApiError, Cluster, Object, uid_of
 from p2pnet.operator.kube.events import EventRecorder
 from p2pnet.operator.kube.queue import Controller, Key
-from p2pnet.operator.kube.status import transitions
+from p2pnet.operator.kube.status import transitions, write_status
 from p2pnet.operator.metrics import Metrics
 from p2pnet.operator.subnet.context import SUBNET
 
@@ -195,17 +195,8 @@ class InjectionReconciler:
         now_s = self._now().timestamp()
         if status.is_only_progress(old, new) and now_s - self._written_at.get(key, 0.0) < PROGRESS_EVERY_S:
             return True
-        body = {
-            "apiVersion": INJECTION.api, "kind": INJECTION.kind, "status": new,
-            # With the uid the status never reaches a namesake that was created meanwhile.
-            "metadata": {"name": key.name, "namespace": key.namespace, "uid": uid_of(thing)},
-        }  # fmt: skip
-        try:
-            await self._cluster.apply(INJECTION, key.namespace, body, "status")
-        except ApiError as error:
-            if error.status in (404, 409):
-                return False
-            raise
+        if not await write_status(self._cluster, INJECTION, thing, new):
+            return False
         self._written_at[key] = now_s
         if self._metrics is not None and new["state"] != old.get("state") and "verdict" in new:
             self._metrics.injection_ended(new["verdict"])

@@ -1,6 +1,6 @@
-"""The conditions in the status of a resource.
+"""The status of a resource: its conditions, and how it is written.
 
-They follow the API conventions of Kubernetes: `lastTransitionTime` moves only when `status` changes, and
+Conditions follow the API conventions of Kubernetes: `lastTransitionTime` moves only when `status` changes, and
 `observedGeneration` names the generation that was judged.
 """
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from p2pnet.operator.kube.api import Object, time_text
+from p2pnet.operator.kube.api import ApiError, Cluster, Object, ResourceKind, meta, name_of, time_text, uid_of
 from p2pnet.operator.kube.events import MESSAGE_CHARS_MAX
 
 
@@ -63,3 +63,21 @@ def _unchanged(condition: Object | None) -> ConditionState:
         return NOT_JUDGED
     truth = {"True": True, "False": False}.get(str(condition.get("status")))
     return ConditionState(truth, str(condition.get("reason") or NOT_JUDGED.reason), str(condition.get("message") or ""))
+
+
+async def write_status(cluster: Cluster, kind: ResourceKind, thing: Object, new: Object) -> bool:
+    """Write the whole status of a resource; False when it was deleted meanwhile.
+
+    Raises ApiError, a ConflictError where another resource has its name by now, or others write all the time: look again.
+    """
+    namespace = str(meta(thing)["namespace"])
+    # With the uid the status never reaches a namesake that was created meanwhile.
+    metadata = {"name": name_of(thing), "namespace": namespace, "uid": uid_of(thing)}
+    body = {"apiVersion": kind.api, "kind": kind.kind, "metadata": metadata, "status": new}
+    try:
+        await cluster.apply(kind, namespace, body, "status")
+    except ApiError as error:
+        if error.status == 404:
+            return False
+        raise
+    return True

@@ -95,6 +95,8 @@ class PodDefaults(NamedTuple):
 
     image: str
     pull_secrets: tuple[str, ...] = ()
+    any_user: bool = False
+    """Whether the cluster chooses the user that pods run as, as OpenShift does."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,7 @@ class SubnetContext:
     uid: str
     image: str
     pull_secrets: tuple[str, ...] = ()
+    any_user: bool = False
     generation: int = 1
     annotations: Mapping[str, str] = field(default_factory=dict)
     created: datetime | None = None

@@ -64,14 +64,14 @@ class Observer:
 
     def __init__(
         self, cluster: Cluster, labs: Labs, *, now: Callable[[], datetime], image: str, pull_secrets: tuple[str, ...] = (),
-        machines: bool = True,
+        any_user: bool = False, machines: bool = True,
     ) -> None:  # fmt: skip
         """`machines`: whether Node objects may be read, which are of no namespace."""
         self._cluster = cluster
         self._now = now
         self._machines = machines
         self._labs = labs
-        self._defaults = PodDefaults(image, pull_secrets)
+        self._defaults = PodDefaults(image, pull_secrets, any_user)
         self._contexts: dict[Key, tuple[Object, SubnetContext]] = {}
         """What a context was made from, and the context with all that it has cached."""
 
@@ -206,7 +206,7 @@ def _context(thing: Object, subnet: Subnet, defaults: PodDefaults) -> SubnetCont
     metadata = meta(thing)
     return SubnetContext(
         subnet, str(metadata["namespace"]), str(metadata.get("uid", "")), defaults.image,
-        pull_secrets=defaults.pull_secrets,
+        pull_secrets=defaults.pull_secrets, any_user=defaults.any_user,
         generation=int(metadata.get("generation", 1)), annotations=annotations_of(thing),
         created=parse_time(metadata.get("creationTimestamp")),
     )  # fmt: skip

@@ -17,17 +17,15 @@ from p2pnet.model.report import Status
 from p2pnet.operator.kube.api import (  # fmt: skip
     CONFIG_MAP,
     SECRET,
-    ApiError,
     Cluster,
     EndingError,
     Object,
     earliest,
     meta,
-    uid_of,
 )
 from p2pnet.operator.kube.events import EventRecorder
 from p2pnet.operator.kube.queue import Controller, Key
-from p2pnet.operator.kube.status import transitions
+from p2pnet.operator.kube.status import transitions, write_status
 from p2pnet.operator.metrics import Metrics
 from p2pnet.operator.subnet import status, story
 from p2pnet.operator.subnet.context import CHILDREN, SUBNET, SUBNET_LABEL, Observed, SubnetContext, SubnetProblem
@@ -70,10 +68,13 @@ class Reconciler:
     def __init__(
         self, cluster: Cluster, labs: Labs, *, image: str, pull_secrets: tuple[str, ...] = (), metrics: Metrics | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC), lab_watcher: LabWatcher | None = None, machines: bool = True,
+        any_user: bool = False,
     ) -> None:  # fmt: skip
         self._cluster = cluster
         self._labs = labs
-        self._observer = Observer(cluster, labs, now=now, image=image, pull_secrets=pull_secrets, machines=machines)
+        self._observer = Observer(
+            cluster, labs, now=now, image=image, pull_secrets=pull_secrets, any_user=any_user, machines=machines
+        )
         self._events = EventRecorder(cluster, SUBNET)
         self._metrics = metrics
         self._now = now
@@ -190,17 +191,8 @@ class Reconciler:
         only_counts = not changed and old.get("observedGeneration") == new.get("observedGeneration")
         if only_counts and now_s - history.status_written_at < COUNTS_EVERY_S:
             return True
-        body = {
-            "apiVersion": SUBNET.api, "kind": SUBNET.kind, "status": new,
-            # With the uid the status never reaches a namesake that was created meanwhile.
-            "metadata": {"name": key.name, "namespace": key.namespace, "uid": uid_of(subnet)},
-        }  # fmt: skip
-        try:
-            await self._cluster.apply(SUBNET, key.namespace, body, "status")
-        except ApiError as error:
-            if error.status == 404:
-                return False  # deleted meanwhile
-            raise
+        if not await write_status(self._cluster, SUBNET, subnet, new):
+            return False  # deleted meanwhile
         history.status_written_at = now_s
         await self._events.post(subnet, story.transition_events(old, new, self._now()))
         return False

@@ -43,6 +43,14 @@ def test_a_node_pod_is_what_the_contract_and_the_restricted_profile_say() -> Non
     assert box["readinessProbe"]["httpGet"]["path"] == "/readyz"
 
 
+def test_where_the_cluster_chooses_users_pods_name_none_unless_their_document_does() -> None:
+    chosen = replace(subnet_context(nodes=1), any_user=True, cache={})
+    for pod in (*wanted_pods(chosen).values(), pods.lab_pod(chosen)):
+        assert pod["spec"]["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    own = replace(subnet_context(nodes=1, pod={"securityContext": {"runAsUser": 7}}), any_user=True, cache={})
+    assert pods.lab_pod(own)["spec"]["securityContext"] == {"runAsUser": 7}
+
+
 def test_a_probe_waits_longer_than_a_pod_that_starts_lets_it_and_pods_log_objects() -> None:
     for pod in (next(iter(wanted_pods(subnet_context(nodes=1)).values())), pods.lab_pod(subnet_context(nodes=1))):
         box = container(pod)

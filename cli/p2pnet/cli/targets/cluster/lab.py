@@ -6,11 +6,14 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any
 
+import msgspec
+
 from p2pnet.cli.exit_code import ExitCode
 from p2pnet.cli.targets.cluster import copies, logs
 from p2pnet.cli.targets.cluster.installation import operators
 from p2pnet.cli.targets.cluster.status import (
     Object,
+    injection_lines,
     is_unseen,
     lost_machine,
     status_without_lab,
@@ -23,7 +26,7 @@ from p2pnet.lab_client.kube import Kube, KubeError
 from p2pnet.lab_client.proxy import RETRY_S, LabAwayError, ProxyWire
 from p2pnet.model.errors import P2pnetError, TargetError
 from p2pnet.model.jobs import LogLine, RunRequest, RunState
-from p2pnet.model.report import RUN_ENDED, Status
+from p2pnet.model.report import RUN_ENDED, InjectionLine, Status
 from p2pnet.store import State, archive
 from p2pnet.store.logs import LogQuery
 from p2pnet.subnet.document import kept_annotations
@@ -31,7 +34,9 @@ from p2pnet.subnet.document import kept_annotations
 FOLLOW_S = 90.0  # how long a run is followed while its lab is away: the operator has started another one by then
 PAUSE_S = 1.0
 LOOK_S = 3.0  # how often a follower looks whether the subnet is still there
+INJECTIONS_EVERY_S = 5.0
 FORBIDDEN = 403
+NOT_FOUND = 404
 SERVER_ERRORS = 500
 
 
@@ -40,9 +45,13 @@ class ClusterLab(LabClient):
 
     def __init__(
         self, kube: Kube, name: str, state: State, *, token: Callable[[], str],
-        look: Callable[[], Object], pods: Callable[[], list[Object]], apply: Callable[[Object], None], retry_s: float = RETRY_S,
+        look: Callable[[], Object], pods: Callable[[], list[Object]], apply: Callable[[Object], None],
+        injections: Callable[[], list[Object]] = list, retry_s: float = RETRY_S,
     ) -> None:  # fmt: skip
-        """`look` gives the Subnet object, `pods` its pods, `apply` writes a document; all block."""
+        """`look` gives the Subnet object, `pods` its pods, `injections` those of its namespace, `apply` writes a document.
+
+        All of them block.
+        """
         super().__init__(ProxyWire(kube, name, token, retry_s=retry_s))
         self._quick = ProxyWire(kube, name, token, retry_s=0.0)
         self._kube = kube
@@ -51,6 +60,9 @@ class ClusterLab(LabClient):
         self._place = copies.ClusterLocation(kube.context, kube.namespace)
         self._look = look
         self._pods = pods
+        self._injections = injections
+        self._injections_due = float("-inf")
+        self._lines: list[InjectionLine] = []
         self._apply = apply
 
     async def __aexit__(self, *_: object) -> None:
@@ -67,11 +79,13 @@ class ClusterLab(LabClient):
                 raise
             why = str(error)
         thing = await in_daemon(self._look)
+        lines = await self._injection_lines()
         if lab is None:
-            status = status_without_lab(thing, await self._seen_pods(), why)
+            status = status_without_lab(thing, await self._seen(self._pods), why)
         else:
             whole = lab.nodes.connected >= lab.nodes.desired
-            status = with_cluster(lab, thing, [] if whole else await self._seen_pods())
+            status = with_cluster(lab, thing, [] if whole else await self._seen(self._pods))
+        status = msgspec.structs.replace(status, injections=lines)
         return await self._attended(status) if is_unseen(thing) else status
 
     async def _attended(self, status: Status) -> Status:
@@ -82,12 +96,19 @@ class ClusterLab(LabClient):
             return status
         return status if there else unattended(status, self._kube.context)
 
-    async def _seen_pods(self) -> list[Object]:
-        """The pods; none for who may use the lab and nothing else."""
+    async def _injection_lines(self) -> list[InjectionLine]:
+        """Those of this subnet; listed anew every few seconds: all of the namespace are read for it."""
+        if time.monotonic() >= self._injections_due:
+            self._lines = injection_lines(self._name, await self._seen(self._injections))
+            self._injections_due = time.monotonic() + INJECTIONS_EVERY_S
+        return self._lines
+
+    async def _seen(self, ask: Callable[[], list[Object]]) -> list[Object]:
+        """What is listed; nothing for who may use the lab and nothing else, or where the kind is not defined."""
         try:
-            return await in_daemon(self._pods)
+            return await in_daemon(ask)
         except KubeError as error:
-            if error.status != FORBIDDEN:
+            if error.status not in (FORBIDDEN, NOT_FOUND):
                 raise
             return []
 

@@ -7,7 +7,15 @@ from typing import Any
 import msgspec
 
 from p2pnet.cli.targets.readiness import NO_OPERATOR
-from p2pnet.model.report import CertificateCounts, Condition, LinkCounts, MemberStatus, NodeCounts, Status
+from p2pnet.model.report import (
+    CertificateCounts,
+    Condition,
+    InjectionLine,
+    LinkCounts,
+    MemberStatus,
+    NodeCounts,
+    Status,
+)
 from p2pnet.subnet.document import kept_annotations, load_subnet
 from p2pnet.subnet.members import edge_count, members, pack_of, topology_of
 from p2pnet.subnet.pods import why_not_up
@@ -21,6 +29,8 @@ ROLLOUT = "Rollout"
 """Conditions of ours: while one is True a subnet is not ready, whatever the counts say."""
 SUBNET_LABEL = "p2pnet.io/subnet"
 ROLE_LABEL = "p2pnet.io/role"
+INJECTION_ENDED = ("Propagated", "Failed", "Invalid")
+INJECTIONS_MAX = 100  # in a status; `kubectl get injections` has all
 
 
 def document_of(thing: Object) -> Subnet:
@@ -88,6 +98,23 @@ def unattended(status: Status, context: str) -> Status:
     words = f"no operator is in context {context} to look at the document"
     kept = [one for one in status.conditions if one.type != ROLLOUT]
     return msgspec.structs.replace(status, conditions=[*kept, Condition(ROLLOUT, "True", NO_OPERATOR, words)])
+
+
+def injection_lines(subnet: str, things: list[Object]) -> list[InjectionLine]:
+    """A line for each Injection of this subnet: those that are not over first, then the newest; at most INJECTIONS_MAX."""
+    lines = [_injection_line(one) for one in things if (one.get("spec") or {}).get("subnet") == subnet]
+    lines.sort(key=lambda line: (line.state in INJECTION_ENDED, -(line.created_at or 0.0), line.name))
+    return lines[:INJECTIONS_MAX]
+
+
+def _injection_line(thing: Object) -> InjectionLine:
+    told = thing.get("status") or {}
+    finished: Object = next((one for one in told.get("conditions") or [] if one["type"] == "Finished"), {})
+    return InjectionLine(
+        name_of(thing), str(told.get("state") or ""), str(finished.get("reason") or ""), str(finished.get("message") or ""),
+        str(told.get("run") or ""), (told.get("reach") or {}).get("ratio"), (told.get("latencyMs") or {}).get("p95"),
+        _created(thing),
+    )  # fmt: skip
 
 
 def lost_machine(thing: Object) -> str:

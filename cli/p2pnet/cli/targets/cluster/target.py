@@ -122,7 +122,7 @@ class ClusterTarget:
 
         return ClusterLab(
             self.kube, name, self.state, token=shown, look=look, pods=lambda: self._pods(name), apply=self._apply,
-            retry_s=retry_s,
+            injections=self._injections, retry_s=retry_s,
         )  # fmt: skip
 
     async def collect(self, name: str) -> None:
@@ -262,6 +262,9 @@ class ClusterTarget:
     def _pods(self, name: str) -> list[Object]:
         selector = f"{SUBNET_LABEL}={name},{ROLE_LABEL} in (node,lab)"
         return self.kube.find(f"/api/v1/namespaces/{self.kube.namespace}/pods", selector)
+
+    def _injections(self) -> list[Object]:
+        return self.kube.find(f"/apis/p2pnet.io/v1alpha1/namespaces/{self.kube.namespace}/injections")
 
     def _token(self, name: str) -> str:
         secret = f"{name}-lab-token"

@@ -37,6 +37,7 @@ POD_SECURITY: Object = {
     "runAsNonRoot": True, "runAsUser": USER, "runAsGroup": USER, "fsGroup": USER,
     "seccompProfile": {"type": "RuntimeDefault"},
 }  # fmt: skip
+ANY_USER_SECURITY: Object = {key: value for key, value in POD_SECURITY.items() if value != USER}
 CONTAINER_SECURITY: Object = {
     "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]},
 }  # fmt: skip
@@ -201,7 +202,7 @@ def _spec(context: SubnetContext, settings: PodSpec, container: Object, volumes:
         # Nodes never speak to the API server, and need no variable for each Service of the namespace.
         "automountServiceAccountToken": False, "enableServiceLinks": False, "restartPolicy": "Always",
         "terminationGracePeriodSeconds": STOP_S, "containers": [container], "volumes": volumes,
-        "securityContext": _written(settings.security_context, POD_SECURITY),
+        "securityContext": _written(settings.security_context, ANY_USER_SECURITY if context.any_user else POD_SECURITY),
     }  # fmt: skip
     pull_secrets = [one.name for one in settings.image_pull_secrets] or context.pull_secrets
     if pull_secrets:
