@@ -1,6 +1,7 @@
-// What is asked for often is done as often as it is cheap: it never takes more than a share of the time.
+// What is asked for often is done as often as it is cheap: it takes no more than a share of the time.
 
 const LEAST_MS = 150; // between two times
+const MOST_MS = 3000; // a browser that stood still once is not left without news
 const APART = 10; // times as long as it took: that is the pause after it
 const UNSEEN = 6; // times as long a pause for what nobody sees
 
@@ -21,7 +22,7 @@ export class Pace {
 
   ask() {
     if (this.#due) return;
-    const pause = Math.max(LEAST_MS, APART * this.#spent) * (this.#seen ? 1 : UNSEEN);
+    const pause = Math.min(MOST_MS, Math.max(LEAST_MS, APART * this.#spent)) * (this.#seen ? 1 : UNSEEN);
     this.#due = this.later(() => this.#do(), Math.max(LEAST_MS, pause - (this.now() - this.#ended)));
   }
 
