@@ -10,7 +10,7 @@ from tests.operator.kit import NOW, Api
 
 from p2pnet.operator.kube import claims
 from p2pnet.operator.kube.api import EVENT, LEASE, BusyError, ConflictError, ForbiddenError
-from p2pnet.operator.kube.claims import CLAIM_S, CLUSTER, NAMESPACE, RENEW_S, TURN_S, Claims, NamespaceClaim, holder_of
+from p2pnet.operator.kube.claims import CLAIM_S, CLUSTER, NAMESPACE, RENEW_S, TURN_S, Claims, OperatorClaim, holder_of
 from p2pnet.operator.kube.events import EventRecorder
 from p2pnet.operator.kube.queue import Controller, Key
 from p2pnet.operator.subnet.context import SUBNET
@@ -159,6 +159,18 @@ async def test_who_ends_in_order_is_followed_sooner_and_a_restart_is_no_end(worl
     assert world.serving("blue", whole) == [True]
 
 
+async def test_a_restart_writes_nothing_while_the_claim_is_fresh(world: Installations) -> None:
+    await world.install("sys/p2pnet")
+    before = len(world.api.writes)
+    for _ in range(5):
+        world.clock.now += 3
+        await world.install("sys/p2pnet")
+    assert len(world.api.writes) == before
+    world.clock.now += 10
+    await world.install("sys/p2pnet")
+    assert len(world.api.writes) == before + 1
+
+
 async def test_at_rest_a_claim_is_written_three_times_a_minute_and_others_are_read_six_times(
     world: Installations,
 ) -> None:
@@ -232,14 +244,14 @@ async def test_of_a_resource_that_another_serves_is_told_once_by_whom_and_nothin
 
 
 one_claim = st.builds(
-    NamespaceClaim, st.sampled_from([CLUSTER, NAMESPACE]), st.sampled_from(["blue", "green"]), st.sampled_from(HOLDERS),
+    OperatorClaim, st.sampled_from([CLUSTER, NAMESPACE]), st.sampled_from(["blue", "green"]), st.sampled_from(HOLDERS),
     st.sampled_from(["1", "2", "3"]), st.none(), st.just(CLAIM_S), st.just("1"),
 )  # fmt: skip
 
 
 @given(st.lists(one_claim, max_size=6, unique_by=lambda one: (one.reach, one.namespace)))
 def test_whoever_has_claimed_a_namespace_or_the_cluster_exactly_one_of_them_serves_it(
-    found: list[NamespaceClaim],
+    found: list[OperatorClaim],
 ) -> None:
     near = {one.holder for one in found if one.reach == NAMESPACE and one.namespace == "blue"}
     whole = {one.holder for one in found if one.reach == CLUSTER}

@@ -47,7 +47,7 @@ NAMES = {reach: f"{MANAGER}-{reach}" for reach in (CLUSTER, NAMESPACE)}
 log = logging.getLogger(__name__)
 
 
-class NamespaceClaim(NamedTuple):
+class OperatorClaim(NamedTuple):
     """A claim as its Lease says: by whom, on what, since when."""
 
     reach: str
@@ -60,29 +60,33 @@ class NamespaceClaim(NamedTuple):
     duration_s: float
     version: str
 
+    def age_s(self, moment: datetime) -> float:
+        """Seconds since it was renewed, by its holder's clock."""
+        return float("inf") if self.renewed is None else max(0.0, (moment - self.renewed).total_seconds())
+
     def has_run_out(self, moment: datetime) -> bool:
         """Whether it was not kept up, by its holder's clock."""
-        return self.renewed is None or (moment - self.renewed).total_seconds() >= self.duration_s
+        return self.age_s(moment) >= self.duration_s
 
 
 Place = tuple[str, str]
 """Reach and namespace of a claim: there is one Lease for each."""
 
 
-def claim_in(lease: Object) -> NamespaceClaim | None:
+def claim_in(lease: Object) -> OperatorClaim | None:
     """The claim of a Lease; None when it is none."""
     spec, namespace = lease.get("spec") or {}, str(meta(lease).get("namespace", ""))
     reach = next((reach for reach, name in NAMES.items() if name == name_of(lease)), "")
     if not reach:
         return None
-    return NamespaceClaim(
+    return OperatorClaim(
         reach, namespace, holder=str(spec.get("holderIdentity") or ""), since=str(spec.get("acquireTime") or ""),
         renewed=parse_time(spec.get("renewTime")), duration_s=float(spec.get("leaseDurationSeconds") or CLAIM_S),
         version=str(meta(lease).get("resourceVersion", "")),
     )  # fmt: skip
 
 
-def holder_of(namespace: str, claims: Iterable[NamespaceClaim], me: str, *, reach: str) -> NamespaceClaim | None:
+def holder_of(namespace: str, claims: Iterable[OperatorClaim], me: str, *, reach: str) -> OperatorClaim | None:
     """The claim of another installation for which this one (`me`) leaves a namespace alone; None: it serves it.
 
     `claims` are those in force, its own among them.
@@ -97,7 +101,7 @@ def holder_of(namespace: str, claims: Iterable[NamespaceClaim], me: str, *, reac
     return None if first is None or first.holder == me else first
 
 
-def _order(claim: NamespaceClaim) -> tuple[str, str]:
+def _order(claim: OperatorClaim) -> tuple[str, str]:
     return claim.since, claim.holder
 
 
@@ -105,7 +109,7 @@ def _order(claim: NamespaceClaim) -> tuple[str, str]:
 class ClaimsInForce:
     """Claims as they were seen, by our clock alone: other operators' clocks may be off."""
 
-    seen: dict[Place, tuple[NamespaceClaim, float]] = field(default_factory=dict)
+    seen: dict[Place, tuple[OperatorClaim, float]] = field(default_factory=dict)
     """The claims, and when the version of each was first seen."""
 
     def note(self, leases: Iterable[Object], now: float) -> None:
@@ -115,7 +119,7 @@ class ClaimsInForce:
             self.add(lease, now, before)
 
     def add(
-        self, lease: Object, now: float, before: Mapping[Place, tuple[NamespaceClaim, float]] = MappingProxyType({})
+        self, lease: Object, now: float, before: Mapping[Place, tuple[OperatorClaim, float]] = MappingProxyType({})
     ) -> None:
         """A Lease, seen now; `before` says when its version was first seen."""
         claim = claim_in(lease)
@@ -124,7 +128,7 @@ class ClaimsInForce:
             same = known is not None and known[0].version == claim.version
             self.seen[claim.reach, claim.namespace] = (claim, known[1] if known is not None and same else now)
 
-    def at(self, now: float) -> list[NamespaceClaim]:
+    def at(self, now: float) -> list[OperatorClaim]:
         """Those that have not run out."""
         return [claim for claim, since in self.seen.values() if claim.holder and now - since < claim.duration_s]
 
@@ -199,7 +203,7 @@ class Claims:
             except ApiError as error:
                 log.info("the claim of %s runs out later: %s", place, error)
 
-    def holder(self, namespace: str) -> NamespaceClaim | None:
+    def holder(self, namespace: str) -> OperatorClaim | None:
         """As `holder_of`, now. Raises BusyError when that has not been known for too long."""
         if self._blind:
             return None
@@ -245,12 +249,13 @@ class Claims:
         """Take a claim that is nobody's or has run out, renew our own; another's stands."""
         now, found = self._clock(), self._force.seen.get((self._reach, place))
         claim = found[0] if found else None
-        mine = claim is not None and claim.holder == self._me
+        mine, moment = claim is not None and claim.holder == self._me, datetime.now(UTC)
+        if claim is not None and mine and place not in self._renewed and claim.duration_s >= CLAIM_S:
+            self._renewed[place] = now - claim.age_s(moment)  # by the process before this one
         if mine and now - self._renewed.get(place, float("-inf")) < RENEW_S:
             return
         if not mine and claim in self._force.at(now):
             return
-        moment = datetime.now(UTC)
         spec: Object = {"holderIdentity": self._me, "leaseDurationSeconds": int(CLAIM_S), "renewTime": _micro(moment)}
         if claim is None or not mine or claim.has_run_out(moment):
             spec["acquireTime"] = _micro(moment)  # whoever was away for so long stands behind those who came meanwhile
@@ -269,7 +274,7 @@ class Claims:
         self._force.add(written, now)
 
 
-def left_alone(claim: NamespaceClaim, me: str) -> ObjectEvent:
+def left_alone(claim: OperatorClaim, me: str) -> ObjectEvent:
     """What is told of a resource that another installation serves."""
     where = f"Lease {NAMES[claim.reach]} in namespace {claim.namespace}"
     why = (
