@@ -15,6 +15,10 @@ from tests.cluster.process import Operator
 from tests.cluster.proxy import Proxy, uid_required
 from tests.cluster.witness import Witness, check_right
 
+from p2pnet.operator.kube.api import MANAGER
+from p2pnet.operator.kube.claims import TURN_S
+from p2pnet.operator.subnet.reconcile import REST_S
+
 NODES = 3
 REPAIRED_S = 20.0
 """Ten times what it may take on a machine that does nothing else."""
@@ -241,6 +245,13 @@ def test_at_rest_nothing_is_written_and_a_look_reads_little(control: Control, no
         time.sleep(seconds)
         assert not [str(ask) for ask in proxy.changes(before)]
         assert {ask.plural for ask in proxy.changes(before, besides=())} <= {"leases"}
+        at_rest = [ask for ask in proxy.asks[before:] if not ask.changes and not ask.watch]
+        assert not [str(ask) for ask in at_rest if ask.name == MANAGER], "who holds the Lease renews it without a read"
+        looked = sum(ask.plural == "subnets" for ask in at_rest)
+        claims = sum(ask.plural == "leases" for ask in at_rest)
+        assert looked <= 3 + seconds / REST_S, "a look a minute, and what was due already"
+        assert claims <= 2 + seconds / TURN_S
+        assert len(at_rest) <= claims + looked * (1 + len(KINDS)), [str(ask) for ask in at_rest]
         before = len(proxy.asks)
         demo.annotate("looked-at", "once")
         until(lambda: len(looks(proxy, before)) > 0, "a look", every_s=0.02)

@@ -80,3 +80,29 @@ async def test_a_lease_given_back_is_free_at_once() -> None:
     assert not await second.step()
     await first.release()
     assert await second.step()
+
+
+async def test_a_leader_renews_without_reading_until_somebody_else_has_written() -> None:
+    clock, api, read = Clock(), Api(lambda: NOW), []
+    get = api.get
+
+    async def counted(*what: object) -> object:
+        read.append(what)
+        return await get(*what)  # type: ignore[arg-type]
+
+    api.get = counted  # type: ignore[assignment,method-assign]
+    leadership = Leadership(api, "ns", "one", clock=clock)
+    for _ in range(15):
+        assert await leadership.step()
+        clock.now += 2
+    assert len(read) == 1, "to take it"
+    await api.patch(LEASE, "ns", "p2pnet-operator", {"metadata": {"labels": {"touched": "by-hand"}}})
+    with pytest.raises(ConflictError):
+        await leadership.step()
+    assert await leadership.step(), "the next step reads it, and it is ours still"
+    assert len(read) == 2
+    await api.patch(LEASE, "ns", "p2pnet-operator", {"spec": {"holderIdentity": "two"}})
+    clock.now += 2
+    with pytest.raises(ConflictError):
+        await leadership.step()
+    assert not await leadership.step()

@@ -68,6 +68,8 @@ class Leadership:
         self._clock = clock
         self._seen: SeenLease | None = None
         self._renewed = float("-inf")
+        self._held = ""
+        """The version of the Lease as this replica wrote it last; empty: it has to be read."""
 
     def guard(self) -> None:
         """Raise LeadershipLostError unless the Lease was renewed in the last 10 s."""
@@ -100,7 +102,7 @@ class Leadership:
                     await self._cluster.patch(LEASE, self._namespace, MANAGER, body)
             except ApiError as error:
                 log.info("the lease stays until it expires: %s", error)
-        self._renewed = float("-inf")
+        self._renewed, self._held = float("-inf"), ""
 
     async def _try_step(self) -> bool:
         try:
@@ -110,11 +112,13 @@ class Leadership:
             return False
 
     async def step(self) -> bool:
-        """Read the Lease, then take or renew it if that is allowed; whether it is ours now.
+        """Renew the Lease, or read it and take it if that is allowed; whether it is ours now.
 
         Raises ApiError; a ConflictError means that another replica was faster.
         """
         began = self._clock()  # before the request: an answer that took 20 s proves nothing about now
+        if self._held and began - self._renewed <= RENEW_WITHIN_S:
+            return await self._renew(began)
         lease = await self._cluster.get(LEASE, self._namespace, MANAGER)
         action = decide(lease, self._me, self._seen, began)
         version = str(meta(lease or {}).get("resourceVersion", ""))
@@ -129,10 +133,21 @@ class Leadership:
         if lease is None:
             metadata = {"name": MANAGER, "namespace": self._namespace}
             body = {"apiVersion": LEASE.api, "kind": LEASE.kind, "metadata": metadata, "spec": spec}
-            await self._cluster.create(LEASE, self._namespace, body)
+            written = await self._cluster.create(LEASE, self._namespace, body)
         else:
             # With the version we have read: of two replicas that take it at once, one gets a ConflictError.
             patch = {"metadata": {"resourceVersion": version}, "spec": spec}
-            await self._cluster.patch(LEASE, self._namespace, MANAGER, patch)
-        self._renewed = began
+            written = await self._cluster.patch(LEASE, self._namespace, MANAGER, patch)
+        self._renewed, self._held = began, str(meta(written).get("resourceVersion", ""))
+        return True
+
+    async def _renew(self, began: float) -> bool:
+        """Renew the Lease as this replica wrote it, without reading it; whoever else has written it is found out by that."""
+        moment = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        spec: Object = {"holderIdentity": self._me, "leaseDurationSeconds": int(LEASE_S), "renewTime": moment}
+        version, self._held = self._held, ""  # after a failure it is read
+        written = await self._cluster.patch(
+            LEASE, self._namespace, MANAGER, {"metadata": {"resourceVersion": version}, "spec": spec}
+        )
+        self._renewed, self._held = began, str(meta(written).get("resourceVersion", ""))
         return True
