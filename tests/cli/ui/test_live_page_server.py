@@ -27,7 +27,7 @@ from p2pnet.model.errors import TargetError
 from p2pnet.model.events import Collected, EventKind
 from p2pnet.model.jobs import Payload, RunRequest, RunState
 from p2pnet.model.registry import Membership
-from p2pnet.model.report import FaultStatus, Status
+from p2pnet.model.report import FaultStatus, RunSummary, Status
 from p2pnet.model.time_series import NodeSample
 from p2pnet.scenario.targets import sized
 
@@ -61,6 +61,8 @@ class LiveLab:
         self.dead = False
         self.version = 1
         self.files: dict[tuple[str, str], bytes] = {}
+        self.files_asked = 0
+        self.broken_files: TargetError | None = None
 
     def __getattr__(self, name: str) -> Any:
         if self.dead:
@@ -75,6 +77,9 @@ class LiveLab:
         return msgspec.structs.replace(told, registry=msgspec.structs.replace(told.registry, version=self.version))
 
     async def run_file_from(self, run_id: str, file: str, start: int) -> bytes:
+        self.files_asked += 1
+        if self.broken_files is not None:
+            raise self.broken_files
         return self.files.get((run_id, file), b"")[start:]
 
     async def events(self, cursor: int = 0, kinds: Collection[EventKind] = ()) -> AsyncIterator[Collected]:
@@ -551,3 +556,20 @@ async def test_a_newer_list_of_the_same_nodes_does_not_begin_the_page_anew(visit
             pass
     async with visitor.follow() as until:
         assert await until("generation") == 1
+
+
+async def test_a_lab_that_has_no_samples_to_give_is_not_lost(visitor, live):
+    live.broken_files = TargetError("refused", where="here")
+    live.fake.statuses = [
+        msgspec.structs.replace(live.fake.statuses[0], runs=[RunSummary("r-1", "running")], up_since=1.0)
+    ]
+    await visitor.enter()
+    live.told.put_nowait(event("node-0", EventKind.PUBLISHED, 100))
+    async with visitor.follow() as until:
+        while not await until("receipts"):
+            pass
+        while live.files_asked < 3:
+            await asyncio.sleep(0.01)
+        live.told.put_nowait(event("node-1", EventKind.VALIDATED, 120, peer="node-0", hop=1))
+        while not any(one["node"] for one in await until("receipts")):
+            pass

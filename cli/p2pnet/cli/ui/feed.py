@@ -131,7 +131,8 @@ class Feed:
         while True:
             runs = self._status.runs if self._status is not None else []
             running = next((run.run for run in runs if run.state == "running"), "")
-            await self._samples.look(client, running, self._receipts.first_ns)
+            with contextlib.suppress(P2pnetError):  # a help: that the lab is gone is heard elsewhere
+                await self._samples.look(client, running, self._receipts.first_ns)
             await asyncio.sleep(LOOK_S)
 
     def _tell_status(self, status: Status) -> None:
