@@ -12,7 +12,7 @@ UNIT := not soak and not cluster and not e2e and not browser
 # Of `make test`: one more than cores, for whoever tests in a cluster waits more than works.
 WORKERS ?= $(shell expr $$(nproc 2>/dev/null || echo 2) + 1)
 
-.PHONY: help install dev page lock demo unit e2e browser cluster coverage test lint docs format bench bench-sim bench-quic bench-rivals soak clean
+.PHONY: help install dev page lock demo unit e2e browser cluster coverage test lint docs format bench bench-imports bench-sim bench-quic bench-rivals soak clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -97,6 +97,9 @@ bench: $(DEV)  ## the figures of docs/performance.md, measured here and now
 bench-sim: $(DEV)  ## figures of the broadcast in virtual time, the same on every machine; and what the simulator costs here
 	$(BIN)/python -m tests.bench.broadcast
 	$(BIN)/python -m tests.bench.simulator
+
+bench-imports: $(DEV)  ## what a pod's Python costs before its first node, beside Python alone in one run
+	$(BIN)/python -m tests.bench.imports
 
 bench-quic: $(DEV)  ## the QUIC layer beside aioquic and the real qp2p in one run (qp2p needs cargo)
 	$(BIN)/python -m tests.bench.quic

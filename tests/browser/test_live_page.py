@@ -108,8 +108,9 @@ def test_tabs_follow_a_subnet_its_buttons_act_and_a_lost_lab_is_said_and_found_a
             "const {model} = p2pnetPage; return model.journeys.filter((one) => one.order.length === 2).length === 5"
         )
         assert browser.run("return p2pnetPage.model.latency().curves[0].points_ms.length") == 10
-        shown = "const {network} = p2pnetPage.drawn; return [network.artifact, Number(network.artifacts.value)]"
-        assert browser.run(shown) == [4, 4]
+        browser.until(
+            "const {network} = p2pnetPage.drawn; return network.artifact === 4 && network.artifacts.value === '4'"
+        )
 
     the_parts_beside_receipts_are_drawn(browser)
     nodes_that_are_down_are_marked_and_the_view_stays(browser)

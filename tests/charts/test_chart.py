@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -389,6 +390,26 @@ def test_the_chart_of_a_release_names_its_images(helm: str, tmp_path: Path, vers
     assert (chart["version"], chart["appVersion"]) == (semver, version)
     assert re.findall(r"image: \S+:(\S+)", shown) == [version, version]
     assert ("artifacthub.io/prerelease" in shown) == (version != semver)
+
+
+def test_the_chart_of_a_release_says_what_is_new_in_it(helm: str, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "charts", tmp_path / "charts", ignore=shutil.ignore_patterns("__pycache__"))
+    words = r""""Quoted": it's a \d+ & `code` # all of it"""
+    news = (
+        f"## [1.2.0] - 2027-01-01\n\n### Added\n\n- {words}\n- More.\n\n### Fixed\n\n- Less.\n\n## [1.1.0]\n\n- Old.\n"
+    )
+    (tmp_path / "CHANGELOG.md").write_text(f"# Changelog\n\n## [1.2.0rc1]\n\n### Added\n- Early.\n\n{news}")
+    command = [str(tmp_path / "charts" / "package.sh"), "1.2.0", str(tmp_path)]
+    subprocess.run(command, env={**os.environ, "HELM": helm}, capture_output=True, check=True)
+    shown = subprocess.run(
+        [helm, "show", "chart", str(tmp_path / "p2pnet-1.2.0.tgz")], capture_output=True, text=True, check=True
+    )
+    changes = yaml.safe_load(yaml.safe_load(shown.stdout)["annotations"]["artifacthub.io/changes"])
+    assert changes == [
+        {"kind": "added", "description": words},
+        {"kind": "added", "description": "More."},
+        {"kind": "fixed", "description": "Less."},
+    ]
 
 
 def test_every_value_is_explained_in_the_readme_and_known_to_the_schema() -> None:

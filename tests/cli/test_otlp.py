@@ -140,7 +140,7 @@ def test_a_collector_gets_the_spans_of_one_artifact(
 
 
 def test_a_hop_has_what_both_ends_did_where_the_run_was_sampled(
-    p2pnet: Callable[..., Any], kept: Report, state: State
+    p2pnet: Callable[..., Any], kept: Report, state: State, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     links = [LinkSample("node-3", 1, 1, 0, 0, 0, 1.0, 0, 4_096)]
     samples = [
@@ -151,6 +151,9 @@ def test_a_hop_has_what_both_ends_did_where_the_run_was_sampled(
 
     document = json.loads(p2pnet("trace", "demo", ARTIFACTS[0], "-o", "json").out)
     line = json.loads(p2pnet("trace", "demo", ARTIFACTS[0], "--otel", "-").out)
+    whole = p2pnet("report", "demo", "--otel", "-").out
+    monkeypatch.setattr(run_spans, "LINKS_HELD_MAX", 1)
+    unsampled = p2pnet("report", "demo", "--otel", "-").out
 
     load = {"cpu": 0.5, "lag_ms": 250.0, "queued_bytes": 4_096, "handlers": 3}
     assert [one["ends"] for one in document["receipts"]] == [
@@ -167,6 +170,7 @@ def test_a_hop_has_what_both_ends_did_where_the_run_was_sampled(
     assert told["p2pnet.sender.queued_bytes"] == {"intValue": "4096"}
     assert told["p2pnet.sender.cpu"] == {"doubleValue": 0.5}
     assert "p2pnet.receiver.cpu" not in told
+    assert (whole.count("p2pnet.sender.cpu"), unsampled.count("p2pnet.sender.cpu")) == (2, 0)
 
 
 def test_a_report_sends_those_of_all_artifacts_some_at_a_time_with_what_the_environment_adds(
@@ -221,6 +225,30 @@ def test_a_collector_that_takes_none_is_said_with_its_reason(
     assert f"where: --otlp {url}/v1/traces" in ended.err
     assert "Traceback" not in ended.err
     assert "r-20261121" in ended.out  # the report all the same
+
+
+def test_settings_that_the_exporter_refuses_are_2(
+    p2pnet: Callable[..., Any], kept: Report, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**_: Any) -> None:
+        raise ValueError("invalid literal for int(): '0.5'")
+
+    monkeypatch.setattr("opentelemetry.exporter.otlp.proto.http.trace_exporter.OTLPSpanExporter", refuse)
+    ended = p2pnet("report", "demo", "--otlp", collector.url)
+    assert ended.code == 2
+    assert "error: the exporter refuses its settings: invalid literal for int(): '0.5'" in ended.err
+
+
+def test_an_exporter_that_raises_where_others_answer_is_no_bug_of_ours(
+    p2pnet: Callable[..., Any], kept: Report, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise ConnectionError("Connection refused")
+
+    monkeypatch.setattr("opentelemetry.exporter.otlp.proto.http.trace_exporter.OTLPSpanExporter.export", fail)
+    ended = p2pnet("report", "demo", "--otlp", collector.url)
+    assert ended.code == 3
+    assert "error: the collector took no spans: Connection refused" in ended.err
 
 
 @pytest.mark.parametrize("verb", ["trace", "report"])

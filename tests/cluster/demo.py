@@ -58,9 +58,9 @@ class Demo:
         logs = [self.kubectl("logs", pod["metadata"]["name"]) for pod in pods]
         return sum(state["restartCount"] for state in states) + sum(log.count('"event":"exited"') for log in logs)
 
-    def page(self, pod: str) -> str:
+    def page(self, pod: str, port: int = 8080) -> str:
         """A pod's metrics."""
-        return self.kubectl("get", "--raw", f"/api/v1/namespaces/{self.namespace}/pods/{pod}:8080/proxy/metrics")
+        return self.kubectl("get", "--raw", f"/api/v1/namespaces/{self.namespace}/pods/{pod}:{port}/proxy/metrics")
 
     def uids(self) -> dict[str, str]:
         """Of the ready node pods."""

@@ -4,6 +4,8 @@ import pytest
 from tests.cluster.demo import Demo, whole
 from tests.cluster.kit import Cluster, until
 
+from p2pnet.operator.subnet.context import LAB_PORT
+
 KILL_NODE = (
     "import os, signal\n"
     "for pid in filter(str.isdigit, os.listdir('/proc')):\n"
@@ -73,10 +75,17 @@ def test_a_pod_that_is_deleted_comes_back_under_its_name_and_a_deleted_subnet_le
     until(lambda: not demo.objects(), "the garbage collector is through", within_s=60)
 
 
-def test_packed_nodes_share_pods_and_one_health_page(operator: Cluster, namespace: str) -> None:
+def test_packed_nodes_share_pods_and_one_health_page_and_a_lab_is_scraped_too(
+    operator: Cluster, namespace: str
+) -> None:
     demo = Demo(operator, namespace, {"nodes": 5, "nodesPerPod": 2})
     demo.until_ready(5)
     assert len(demo.pods()) == 3
     page = demo.page("demo-node-1")
     for node in ("node-2", "node-3"):
         assert f'p2pnet_node_peers{{node="{node}"}} 4.0' in page
+    assert 'p2pnet_lab_links{state="up"} 10.0' in demo.page("demo-lab", LAB_PORT)
+    ours = "app.kubernetes.io/name=p2pnet,app.kubernetes.io/part-of=p2pnet,app.kubernetes.io/instance=demo"
+    for part, pods in (("node", ["demo-node-0", "demo-node-1", "demo-node-2"]), ("lab", ["demo-lab"])):
+        found = operator.objects("pods", namespace, f"{ours},app.kubernetes.io/component={part}")
+        assert sorted(one["metadata"]["name"] for one in found) == pods

@@ -105,7 +105,7 @@ def _execute(verb: str, work: Work, options: VerbOptions) -> int:
 
     name = getattr(options, "name", None)
     find = partial(find_target, options.place, name=name, verb=verb, tell=tell)
-    session = open_session(find, output=options.output, quiet=options.quiet, place=options.place)
+    session = open_session(find, output=options.output, quiet=options.quiet, place=options.place, name=str(name or ""))
     return run_command(session, work, verbose=options.verbose)
 
 

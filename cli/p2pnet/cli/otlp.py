@@ -73,10 +73,19 @@ def _send(endpoint: str, spans: Iterable[ArtifactSpan], run: RunFile) -> int:
 
     answers, sent, ends = _Answers(), 0, time.monotonic() + SEND_SECONDS_MAX
     with _quietly(), answers.session() as session:
-        exporter = OTLPSpanExporter(endpoint=endpoint, session=session)
+        try:
+            exporter = OTLPSpanExporter(endpoint=endpoint, session=session)
+        except (ValueError, OSError) as error:
+            raise CommandError(
+                f"the exporter refuses its settings: {error}", where="OTEL_EXPORTER_OTLP_* in the environment",
+                next_step="correct them, or leave them out",
+            ) from None  # fmt: skip
         try:
             for some in _some_at_a_time(_readable(spans, run)):
-                taken = exporter.export(some) is SpanExportResult.SUCCESS
+                try:
+                    taken = exporter.export(some) is SpanExportResult.SUCCESS
+                except OSError as error:  # so do older versions, all of whose failed requests are OSErrors
+                    raise _not_taken(endpoint, sent, answers.told or str(error)) from None
                 if not taken or answers.refused or time.monotonic() > ends:
                     raise _not_taken(endpoint, sent, answers.told or "the time for sending is over")
                 sent += len(some)

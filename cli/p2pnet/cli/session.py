@@ -9,7 +9,7 @@ from typing import TextIO
 
 from p2pnet.cli.documents import Document
 from p2pnet.cli.outcome import CommandError, Outcome
-from p2pnet.cli.program import as_called
+from p2pnet.cli.program import as_called, placed
 from p2pnet.cli.progress import NoProgress, ProgressListener, listener_for
 from p2pnet.cli.render import Output, render
 from p2pnet.cli.target_choice import Place
@@ -45,6 +45,8 @@ class Session:
     """The next step after an error that names none of its own."""
     place: Place = field(default_factory=Place)
     """`--on`, `-n` and `--context`, for verbs that need them without a target, and for commands to type next."""
+    name: str = ""
+    """The NAME that was typed."""
 
     @property
     def interactive(self) -> bool:
@@ -84,9 +86,13 @@ class Session:
             self.say(f"{line}\n")
 
     def say(self, text: str) -> None:
-        """Write to stderr. Nobody listening there is no error: the exit code tells it too."""
+        """Write to stderr, with commands that work when they are typed. Nobody listening there is no error.
+
+        What was typed (`where:`) stays as it was.
+        """
+        lines = [line if line.startswith("where:") else self._placed(line) for line in text.split("\n")]
         with contextlib.suppress(OSError, ValueError):
-            self.stderr.write(as_called(text))
+            self.stderr.write(as_called("\n".join(lines)))
             self.stderr.flush()
 
     def finish(self, outcome: Outcome) -> int:
@@ -105,13 +111,24 @@ class Session:
 
     def advice(self, commands: tuple[str, ...]) -> str:
         """The lines that name commands worth typing next."""
-        return "Next: " + "\n      ".join(command + self.place.typed() for command in commands) + "\n"
+        return "Next: " + "\n      ".join(self._placed(command, at_end=True) for command in commands) + "\n"
+
+    def _placed(self, text: str, *, at_end: bool = False) -> str:
+        return placed(text, self.place.options(), name=self.name, at_end=at_end)
 
 
-def open_session(target: Callable[[], Target], *, output: Output, quiet: bool, place: Place) -> Session:
+def open_session(target: Callable[[], Target], *, output: Output, quiet: bool, place: Place, name: str = "") -> Session:
     """The session of this process."""
+
+    def found() -> Target:
+        there = target()
+        if session.place == place:  # else a verb says itself where
+            session.place = place.of(there)
+        return there
+
     listener = listener_for(quiet=quiet, colour=colours_wanted())
-    return Session(target=target, output=output, quiet=quiet, listener=listener, place=place)
+    session = Session(target=found, output=output, quiet=quiet, listener=listener, place=place, name=name)
+    return session
 
 
 def cannot_write_stdout(error: OSError) -> CommandError:

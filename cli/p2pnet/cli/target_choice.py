@@ -1,7 +1,8 @@
 """Which target a command line means, by `--on`, `-n`, `--context` and NAME."""
 
+import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,10 +35,27 @@ class Place:
     namespace: str | None = None
     context: str | None = None
 
+    def options(self) -> dict[str, str]:
+        """Option -> value, of those that are said."""
+        chosen = {"--on": self.on, "-n": self.namespace, "--context": self.context}
+        return {option: str(value) for option, value in chosen.items() if value is not None}
+
     def typed(self) -> str:
         """The options as they were typed, each behind a blank: commands to type next need them too."""
-        chosen = {"--on": self.on, "-n": self.namespace, "--context": self.context}
-        return "".join(f" {option} {value}" for option, value in chosen.items() if value is not None)
+        return "".join(f" {option} {shlex.quote(value)}" for option, value in self.options().items())
+
+    def of(self, target: Target) -> "Place":
+        """The place of a target that was looked up: commands to type next find it by no look."""
+        looked_up = self.on is None and self.context is None and self.namespace in (None, LOCAL_NAMESPACE)
+        if not looked_up or target.kind not in ("cluster", "kind") or is_plugin():
+            return self
+        return replace(self, on=target.kind)
+
+    def inside(self, namespace: str | None, target: Target) -> "Place":
+        """The place of a subnet whose document names a namespace."""
+        if namespace is None or target.kind not in ("cluster", "kind"):
+            return self
+        return replace(self, namespace=namespace)
 
 
 def find_target(

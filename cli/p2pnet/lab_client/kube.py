@@ -194,7 +194,7 @@ class Kube:
         reason = str(answer.get("reason") or status)
         message = str(answer.get("message") or data[:200].decode(errors="replace").strip() or reason)
         hint = {
-            401: f"log in again, or use another context than {self.context}",
+            401: f"its credentials are wrong or have expired: log in again, or use another context than {self.context}",
             403: "ask for that right, or use another context or namespace; p2pnet doctor --on cluster lists what is needed",
         }.get(status, HINT)
         said = message if status in (400, 403, 404, 409, 422) else f"{what}: {message}"

@@ -104,5 +104,5 @@ class ProxyWire(KubeWire):
             return refusal
         return LabAwayError(
             f"the lab of {self._subnet} does not answer: {refusal}",
-            hint=f"the operator starts it again: p2pnet status {self._subnet} --on cluster -n {self._kube.namespace}",
+            hint=f"the operator starts it again: p2pnet status {self._subnet} -n {self._kube.namespace}",
         )

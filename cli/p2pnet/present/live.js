@@ -54,17 +54,9 @@
     page().model.forget(LET_GO);
   }
 
-  /** Whoever looks at the newest artifact goes on to the next; one that was chosen stays. */
   function receipts(list) {
     if (!page()) waiting = [...waiting, ...list].slice(-WAITING_MAX); // the drawings are still being made
-    else {
-      const { model, drawn: { network } } = page();
-      const newest = !network.drawing || network.artifact === model.journeys.length - 1;
-      list.forEach(take);
-      if (newest && network.drawing && network.artifact !== model.journeys.length - 1) {
-        network.show(model.journeys.length - 1, { stay: true });
-      }
-    }
+    else list.forEach(take);
     document.documentElement.dataset.artifacts = numbers.size;
   }
 

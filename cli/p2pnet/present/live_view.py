@@ -65,7 +65,7 @@ def live_view(
     }  # fmt: skip
 
 
-def live_parts(known: LiveSums) -> dict[str, Json | list[Json] | None]:
+def live_parts(known: LiveSums) -> Json:
     """What the page draws of it, by the name of the part. `tables`: by place, HTML of the rich page's tables."""
     faults = list(known.faults[:FAULTS_MAX])
     found = [tag("h3", "What stands out"), network.findings(known.findings)] if known.findings else []

@@ -4,6 +4,7 @@ import { echarts } from "libraries";
 import { choice, element, select } from "./dom.js";
 import { count, plural } from "./format.js";
 import * as options from "./options.js";
+import { Pace } from "./pace.js";
 
 /** One chart below its controls, with a sentence under it. `make` gives the options, or null where there is nothing to draw. */
 class Chart {
@@ -20,11 +21,13 @@ class Chart {
 
   /** Draw, but not once for each of many things that come at the same time. */
   soon() {
-    this.due ||= setTimeout(() => ((this.due = 0), this.draw()), SOON_MS);
+    this.pace ??= new Pace(() => (this.draw(), this.drawn?.getZr().flush()), this.place);
+    this.pace.ask();
   }
 
   dispose() {
     this.disposed = true;
+    this.pace?.stop();
     this.observer.disconnect();
     this.drawn?.dispose();
   }
@@ -59,7 +62,6 @@ class Chart {
   }
 }
 
-const SOON_MS = 150;
 const WIDE = (width) => Math.round(Math.min(380, Math.max(230, width * 0.52)));
 
 export const CHARTS = {

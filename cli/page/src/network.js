@@ -4,6 +4,7 @@ import { choice, element, select } from "./dom.js";
 import { Drawing, FAINT_MAX, canDraw } from "./drawing.js";
 import { bytes, count, ms, plural } from "./format.js";
 import * as layouts from "./layouts.js";
+import { Pace } from "./pace.js";
 import { Scrubber } from "./scrubber.js";
 import { ofHop } from "./theme.js";
 
@@ -12,7 +13,7 @@ const KEYS = { ArrowLeft: [-0.1, 0], ArrowRight: [0.1, 0], ArrowUp: [0, 0.1], Ar
 
 export class Network {
   constructor(place, model, theme) {
-    Object.assign(this, { place, model, theme, layout: "tree", wanted: "tree", chosen: -1 });
+    Object.assign(this, { place, model, theme, layout: "tree", wanted: "tree", newest: true, chosen: -1 });
     if (!canDraw()) {
       place.replaceChildren(element("p", { class: "empty" }, "This browser offers no WebGL: the network is not drawn. The tables tell who was slow, and why."));
       return;
@@ -24,6 +25,7 @@ export class Network {
 
   dispose() {
     this.deaf?.();
+    this.pace?.stop();
     this.drawing?.sigma.kill();
     this.drawing = null;
   }
@@ -46,8 +48,21 @@ export class Network {
     if (!this.drawing) return this.#begin();
     if (this.artifact < 0) this.artifacts.replaceChildren();
     if (batch.artifact >= this.artifacts.length) this.artifacts.append(element("option", { value: batch.artifact }, this.#label(batch.artifact)));
+    const { length } = this.model.journeys;
     if (this.artifact < 0) this.show(batch.artifact);
+    else if (this.model.snapshot.live) this.#soon(batch.artifact === this.artifact || (this.newest && length - 1 > this.artifact));
     else if (batch.artifact === this.artifact) this.#grown();
+  }
+
+  /** Of a run that goes on: whoever looks at the newest artifact goes on to the next one; one that was chosen stays. */
+  #soon(wanted) {
+    if (!wanted) return;
+    this.pace ??= new Pace(() => {
+      const last = this.model.journeys.length - 1;
+      if (this.newest && this.artifact < last) this.show(last, { stay: true });
+      else this.#grown();
+    }, this.place);
+    this.pace.ask();
   }
 
   /** The artifact that is shown has more receipts: the view stays as it is. */
@@ -100,7 +115,10 @@ export class Network {
   }
 
   #controls(artifacts) {
-    const picker = select("Artifact", artifacts.id.map((_, index) => [index, this.#label(index)]), (value) => this.show(Number(value)));
+    const picker = select("Artifact", artifacts.id.map((_, index) => [index, this.#label(index)]), (value) => {
+      this.newest = Number(value) === this.model.journeys.length - 1;
+      this.show(Number(value));
+    });
     this.artifacts = picker.input;
     const { earth } = this.model.snapshot.layouts;
     const kinds = choice("layout", "Layout", [
@@ -257,13 +275,14 @@ export class Network {
   }
 
   #tell() {
-    const { artifacts, links } = this.model.snapshot;
+    const { artifacts, links, live = false } = this.model.snapshot;
+    const which = live ? "the last ones" : "the slowest among them; all figures are of all";
     const said = [];
     const size = artifacts.size[this.artifact];
     if (this.artifact < 0) said.push("Nothing was published yet.");
     else if (!this.journey.order.length) said.push("No receipt of this artifact is on record.");
     else if (size) said.push(`${bytes(size)} from ${this.model.nodes[this.journey.publisher] ?? "a node that is not on record"}.`);
-    if (artifacts.id.length < artifacts.total) said.push(`${count(artifacts.id.length)} of ${plural(artifacts.total, "artifact")} can be chosen, the slowest among them; all figures are of all.`);
+    if (artifacts.id.length < artifacts.total) said.push(`${count(artifacts.id.length)} of ${plural(artifacts.total, "artifact")} can be chosen, ${which}.`);
     const shown = links.pairs.length / 2;
     if (!links.total) said.push("No link between these nodes is known.");
     else if (shown > FAINT_MAX) said.push(`${plural(links.total, "link")}: only those that carried the artifact are drawn.`);

@@ -4,6 +4,7 @@ As PID 1 it reaps, forwards SIGTERM and restarts nodes that die, so that a crash
 supervisor's events and the nodes' logs go to the pod's log: with $P2PNET_LOG_FORMAT=json all of it as objects.
 """
 
+import gc
 import os
 import sys
 
@@ -17,6 +18,8 @@ _door = (
     if __name__ == "__main__"
     else None
 )
+if __name__ == "__main__":
+    gc.disable()  # until all is imported: there is nothing to collect, and looking takes a tenth of the time
 
 import argparse
 import ipaddress
@@ -42,6 +45,9 @@ from p2pnet.supervisor import agent, child
 from p2pnet.supervisor.agent_process import AgentProcess
 from p2pnet.supervisor.lines import Request
 from p2pnet.supervisor.supervisor import Supervisor
+
+if __name__ == "__main__":
+    gc.enable()
 
 MOUNTS = Path("/etc/p2pnet")
 """Read-only: `config/node.json`, `members/members.json`, `identity/{<node>.crt,<node>.key,ca.crt}`, perhaps `code/`."""

@@ -10,7 +10,7 @@ from tests.operator.kit import NOW, Api
 
 from p2pnet.operator.kube import claims
 from p2pnet.operator.kube.api import EVENT, LEASE, BusyError, ConflictError, ForbiddenError
-from p2pnet.operator.kube.claims import CLAIM_S, CLUSTER, NAMESPACE, RENEW_S, TURN_S, Claim, Claims, holder_of
+from p2pnet.operator.kube.claims import CLAIM_S, CLUSTER, NAMESPACE, RENEW_S, TURN_S, Claims, OperatorClaim, holder_of
 from p2pnet.operator.kube.events import EventRecorder
 from p2pnet.operator.kube.queue import Controller, Key
 from p2pnet.operator.subnet.context import SUBNET
@@ -232,13 +232,15 @@ async def test_of_a_resource_that_another_serves_is_told_once_by_whom_and_nothin
 
 
 one_claim = st.builds(
-    Claim, st.sampled_from([CLUSTER, NAMESPACE]), st.sampled_from(["blue", "green"]), st.sampled_from(HOLDERS),
+    OperatorClaim, st.sampled_from([CLUSTER, NAMESPACE]), st.sampled_from(["blue", "green"]), st.sampled_from(HOLDERS),
     st.sampled_from(["1", "2", "3"]), st.none(), st.just(CLAIM_S), st.just("1"),
 )  # fmt: skip
 
 
 @given(st.lists(one_claim, max_size=6, unique_by=lambda one: (one.reach, one.namespace)))
-def test_whoever_has_claimed_a_namespace_or_the_cluster_exactly_one_of_them_serves_it(found: list[Claim]) -> None:
+def test_whoever_has_claimed_a_namespace_or_the_cluster_exactly_one_of_them_serves_it(
+    found: list[OperatorClaim],
+) -> None:
     near = {one.holder for one in found if one.reach == NAMESPACE and one.namespace == "blue"}
     whole = {one.holder for one in found if one.reach == CLUSTER}
     acting = {(me, NAMESPACE) for me in near if holder_of("blue", found, me, reach=NAMESPACE) is None}

@@ -28,7 +28,14 @@ COLUMNS = ("NODE", "STATE", "PEERS", "RESTARTS", "LEAF", "PID", "ADDRESS", "GROU
 WIDE_COLUMNS = ("GROUP", "DETAIL")  # only where there is something to tell, and room
 DROPPED_FIRST = ("PID", "ADDRESS", "LEAF")  # in a window that is too narrow
 GAP = 3  # between two columns
-NEGATIVE = ("Progressing", "Degraded", "Paused", "Expiring")  # conditions that are good when they are False
+NEGATIVE = (
+    "Progressing",
+    "Degraded",
+    "Paused",
+    "Expiring",
+    "LabAway",
+    "Rollout",
+)  # conditions that are good when they are False
 REPEATED = ("Progressing", "Connected", "CertificatesReady")  # what the counts and Ready say already
 INJECTION_STYLE = {"Propagated": "green", "Failed": "red", "Invalid": "red", "Waiting": "yellow"}
 STATE_STYLE = {"connected": "green", "ready": "yellow", "failed": "red", "stopped": "red", "paused": "magenta"}

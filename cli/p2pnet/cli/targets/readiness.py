@@ -8,6 +8,8 @@ from p2pnet.model.text import some
 
 BLOCKERS_SHOWN = 5
 WORDS_MAX = 160  # of what a container runtime says about an image
+NO_OPERATOR = "NoOperator"
+"""Reason of the condition Rollout where the cluster has no operator at all."""
 KEEPING = ("LabAway", "Rollout")
 """Conditions of a subnet in a cluster that keep it from being ready, whatever its counts say."""
 
@@ -21,6 +23,11 @@ def is_ready(status: Status, *, nodes: int, share: float) -> bool:
     if status.links.expected == 0:
         return status.nodes.ready >= math.ceil(nodes * share)
     return status.links.up >= math.ceil(status.links.expected * share)
+
+
+def why_unattended(status: Status) -> str:
+    """What is said of a subnet in a cluster without an operator, for which it is no use to wait; empty for others."""
+    return next((one.message for one in status.conditions if one.reason == NO_OPERATOR), "")
 
 
 def awaited(status: Status, nodes: int) -> str:

@@ -103,6 +103,7 @@ async def run(options: RunOptions, session: Session) -> Outcome:
 
         check_folder(options.shrink)
     target.use_namespace(checked.plan.subnet)
+    session.place = session.place.inside(checked.plan.subnet.metadata.namespace, target)
     scenario_trials.check_room(checked.plan, target, jobs=_jobs(options))
     if target.kind == "local":  # a pod has a Python of its own, and the simulator makes each client before it begins
         from p2pnet.cli.client_check import check_clients

@@ -20,7 +20,7 @@ from p2pnet.cli.options import (
 )
 from p2pnet.cli.outcome import CommandError, Outcome
 from p2pnet.cli.session import Session
-from p2pnet.cli.targets.readiness import awaited, blockers, is_ready
+from p2pnet.cli.targets.readiness import awaited, blockers, is_ready, why_unattended
 from p2pnet.cli.targets.target import LiveTarget, Target
 from p2pnet.model.errors import SpecError, TargetError
 from p2pnet.model.report import Status
@@ -35,6 +35,7 @@ LAB_START_S = 30.0  # imports on a loaded machine; a lab that fails says so at o
 LIVE_EDITS = "; live edits are those of nodes, groups' nodes, network, faults, ready, ttl and identity durations"
 POLL_S = 0.1
 CLUSTER_POLL_S = 0.5
+UNATTENDED_S = 5.0  # for somebody to install an operator at the same time
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ async def run(options: UpOptions, session: Session) -> Outcome:
     started = time.monotonic()
     subnet = _wanted(options, target, session)
     target.use_namespace(subnet)
+    session.place = session.place.inside(subnet.metadata.namespace, target)
     subnet, notes = supported(subnet, target.kind, ignore=options.ignore_unsupported)
     for note in notes:
         session.note(note)
@@ -103,15 +105,29 @@ async def _await(options: UpOptions, subnet: "Subnet", target: Target, session: 
 
     name = subnet.name
     async with target.lab(name) as client:
-        status = await client.summary()
+        status, asked, unattended_s = await client.summary(), time.monotonic(), 0.0
         while not options.no_wait and not _ready(status, subnet) and time.monotonic() < deadline:
             waiting = awaited(status, subnet.node_count)
             session.interrupted_note = f"interrupted: {name} goes on without you, still awaited: {waiting}"
             session.resume = (f"p2pnet status {name} --watch", f"p2pnet down {name}")
             session.listener.waiting(f"waiting for {waiting}")
+            if nobody := why_unattended(status):
+                unattended_s += time.monotonic() - asked
+                if unattended_s >= UNATTENDED_S:
+                    raise _unattended(name, nobody)
+            asked = time.monotonic()
             await asyncio.sleep(POLL_S if target.kind == "local" else CLUSTER_POLL_S)
             status = await client.summary()
+        if options.no_wait and (nobody := why_unattended(status)):
+            session.note(f"{nobody}: p2pnet install")
         return status
+
+
+def _unattended(name: str, why: str) -> CommandError:
+    return CommandError(
+        f"{name} is applied, but {why}", where=f"Subnet {name}", next_step="p2pnet install",
+        exit_code=ExitCode.NOT_FOUND,
+    )  # fmt: skip
 
 
 def _wanted(options: UpOptions, target: Target, session: Session) -> "Subnet":

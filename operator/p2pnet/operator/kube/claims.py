@@ -47,7 +47,7 @@ NAMES = {reach: f"{MANAGER}-{reach}" for reach in (CLUSTER, NAMESPACE)}
 log = logging.getLogger(__name__)
 
 
-class Claim(NamedTuple):
+class OperatorClaim(NamedTuple):
     """A claim as its Lease says: by whom, on what, since when."""
 
     reach: str
@@ -69,20 +69,20 @@ Place = tuple[str, str]
 """Reach and namespace of a claim: there is one Lease for each."""
 
 
-def claim_in(lease: Object) -> Claim | None:
+def claim_in(lease: Object) -> OperatorClaim | None:
     """The claim of a Lease; None when it is none."""
     spec, namespace = lease.get("spec") or {}, str(meta(lease).get("namespace", ""))
     reach = next((reach for reach, name in NAMES.items() if name == name_of(lease)), "")
     if not reach:
         return None
-    return Claim(
+    return OperatorClaim(
         reach, namespace, holder=str(spec.get("holderIdentity") or ""), since=str(spec.get("acquireTime") or ""),
         renewed=parse_time(spec.get("renewTime")), duration_s=float(spec.get("leaseDurationSeconds") or CLAIM_S),
         version=str(meta(lease).get("resourceVersion", "")),
     )  # fmt: skip
 
 
-def holder_of(namespace: str, claims: Iterable[Claim], me: str, *, reach: str) -> Claim | None:
+def holder_of(namespace: str, claims: Iterable[OperatorClaim], me: str, *, reach: str) -> OperatorClaim | None:
     """The claim of another installation for which this one (`me`) leaves a namespace alone; None: it serves it.
 
     `claims` are those in force, its own among them.
@@ -97,7 +97,7 @@ def holder_of(namespace: str, claims: Iterable[Claim], me: str, *, reach: str) -
     return None if first is None or first.holder == me else first
 
 
-def _order(claim: Claim) -> tuple[str, str]:
+def _order(claim: OperatorClaim) -> tuple[str, str]:
     return claim.since, claim.holder
 
 
@@ -105,7 +105,7 @@ def _order(claim: Claim) -> tuple[str, str]:
 class ClaimsInForce:
     """Claims as they were seen, by our clock alone: other operators' clocks may be off."""
 
-    seen: dict[Place, tuple[Claim, float]] = field(default_factory=dict)
+    seen: dict[Place, tuple[OperatorClaim, float]] = field(default_factory=dict)
     """The claims, and when the version of each was first seen."""
 
     def note(self, leases: Iterable[Object], now: float) -> None:
@@ -115,7 +115,7 @@ class ClaimsInForce:
             self.add(lease, now, before)
 
     def add(
-        self, lease: Object, now: float, before: Mapping[Place, tuple[Claim, float]] = MappingProxyType({})
+        self, lease: Object, now: float, before: Mapping[Place, tuple[OperatorClaim, float]] = MappingProxyType({})
     ) -> None:
         """A Lease, seen now; `before` says when its version was first seen."""
         claim = claim_in(lease)
@@ -124,7 +124,7 @@ class ClaimsInForce:
             same = known is not None and known[0].version == claim.version
             self.seen[claim.reach, claim.namespace] = (claim, known[1] if known is not None and same else now)
 
-    def at(self, now: float) -> list[Claim]:
+    def at(self, now: float) -> list[OperatorClaim]:
         """Those that have not run out."""
         return [claim for claim, since in self.seen.values() if claim.holder and now - since < claim.duration_s]
 
@@ -199,7 +199,7 @@ class Claims:
             except ApiError as error:
                 log.info("the claim of %s runs out later: %s", place, error)
 
-    def holder(self, namespace: str) -> Claim | None:
+    def holder(self, namespace: str) -> OperatorClaim | None:
         """As `holder_of`, now. Raises BusyError when that has not been known for too long."""
         if self._blind:
             return None
@@ -269,7 +269,7 @@ class Claims:
         self._force.add(written, now)
 
 
-def left_alone(claim: Claim, me: str) -> ObjectEvent:
+def left_alone(claim: OperatorClaim, me: str) -> ObjectEvent:
     """What is told of a resource that another installation serves."""
     where = f"Lease {NAMES[claim.reach]} in namespace {claim.namespace}"
     why = (

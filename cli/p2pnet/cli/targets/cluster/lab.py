@@ -10,7 +10,16 @@ import msgspec
 
 from p2pnet.cli.exit_code import ExitCode
 from p2pnet.cli.targets.cluster import copies, logs
-from p2pnet.cli.targets.cluster.status import Object, injection_lines, lost_machine, status_without_lab, with_cluster
+from p2pnet.cli.targets.cluster.installation import operators
+from p2pnet.cli.targets.cluster.status import (
+    Object,
+    injection_lines,
+    is_unseen,
+    lost_machine,
+    status_without_lab,
+    unattended,
+    with_cluster,
+)
 from p2pnet.cli.threads import in_daemon
 from p2pnet.lab_client import LabClient, ProblemError
 from p2pnet.lab_client.kube import Kube, KubeError
@@ -76,7 +85,16 @@ class ClusterLab(LabClient):
         else:
             whole = lab.nodes.connected >= lab.nodes.desired
             status = with_cluster(lab, thing, [] if whole else await self._seen(self._pods))
-        return msgspec.structs.replace(status, injections=lines)
+        status = msgspec.structs.replace(status, injections=lines)
+        return await self._attended(status) if is_unseen(thing) else status
+
+    async def _attended(self, status: Status) -> Status:
+        """The Status, which says so where there is no operator to look at the document."""
+        try:
+            there = await in_daemon(operators, self._kube)
+        except KubeError:  # who may not look at the operator waits for it
+            return status
+        return status if there else unattended(status, self._kube.context)
 
     async def _injection_lines(self) -> list[InjectionLine]:
         """Those of this subnet; listed anew every few seconds: all of the namespace are read for it."""
@@ -179,7 +197,7 @@ class ClusterLab(LabClient):
         why = str(error)
         with contextlib.suppress(P2pnetError):  # who may use the lab and nothing else is told what the proxy says
             why = lost_machine(await in_daemon(self._look)) or why
-        told = f"p2pnet status {self._name} --on cluster -n {self._kube.namespace} says when there is a lab again"
+        told = f"p2pnet status {self._name} -n {self._kube.namespace} says when there is a lab again"
         return self._invalid(run_id, f"its lab has been away for {FOLLOW_S:.0f} s: {why}", hint=told)
 
     def _lost(self, run_id: str) -> TargetError:
@@ -190,7 +208,7 @@ class ClusterLab(LabClient):
         return TargetError(
             f"run {run_id} is invalid: {why}",
             where=f"context {self._kube.context}, namespace {self._kube.namespace}, subnet {self._name}",
-            hint=hint or f"p2pnet inject {self._name} again",
+            hint=hint or f"run it again: p2pnet inject {self._name} -n {self._kube.namespace}",
             exit_code=ExitCode.INVALID,
         )
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from p2pnet.cli.targets.readiness import NO_OPERATOR
 from p2pnet.model.report import (
     CertificateCounts,
     Condition,
@@ -86,6 +87,19 @@ def with_cluster(status: Status, thing: Object, pods: list[Object]) -> Status:
     )  # fmt: skip
 
 
+def is_unseen(thing: Object) -> bool:
+    """Whether no operator has looked at the document as it is now."""
+    seen = int((thing.get("status") or {}).get("observedGeneration") or 0)
+    return seen < int(_meta(thing).get("generation") or 0)
+
+
+def unattended(status: Status, context: str) -> Status:
+    """The Status of a subnet that nobody looks after."""
+    words = f"no operator is in context {context} to look at the document"
+    kept = [one for one in status.conditions if one.type != ROLLOUT]
+    return msgspec.structs.replace(status, conditions=[*kept, Condition(ROLLOUT, "True", NO_OPERATOR, words)])
+
+
 def injection_lines(subnet: str, things: list[Object]) -> list[InjectionLine]:
     """A line for each Injection of this subnet: those that are not over first, then the newest; at most INJECTIONS_MAX."""
     lines = [_injection_line(one) for one in things if (one.get("spec") or {}).get("subnet") == subnet]
@@ -120,7 +134,7 @@ def _certificates(status: Status, told: Mapping[str, Any]) -> CertificateCounts:
 def _rollout(thing: Object) -> str:
     """What the operator still has to do about the document as it is now; empty when nothing."""
     told = thing.get("status") or {}
-    if int(told.get("observedGeneration") or 0) < int(_meta(thing).get("generation") or 0):
+    if is_unseen(thing):
         return "the operator has not looked at the document yet"
     for one in told.get("conditions") or []:
         if one["type"] == "Progressing" and one.get("reason") in (

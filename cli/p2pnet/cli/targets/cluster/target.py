@@ -272,7 +272,11 @@ class ClusterTarget:
             found = self.kube.get(f"/api/v1/namespaces/{self.kube.namespace}/secrets/{secret}")
         except KubeError as error:
             if error.status == 403:
-                error.hint = f"ask for the right to get the Secret {secret}, which lets you speak to the lab"
+                error.hint = (
+                    f"ask for a Role in {self.kube.namespace} for this subnet alone: get Secret {secret} and Subnet {name},"
+                    f" and get, create, update, patch, delete services/proxy {name}-lab:http; docs/kubernetes.md has it"
+                    " written out"
+                )
             raise
         try:
             token = base64.b64decode(((found or {}).get("data") or {}).get("token") or "").decode().strip()

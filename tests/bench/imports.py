@@ -1,0 +1,45 @@
+"""`make bench-imports`: what it costs to start Python and import a node pod's modules, beside Python alone, in turns.
+
+usage: imports.py [ROUNDS]      (default 20)
+CPU seconds of whole processes; the ratio tells more than the time where others are at work.
+"""
+
+import resource
+import statistics
+import subprocess
+import sys
+
+CASES = {
+    "python alone": "pass",
+    "the pod of nodes": "import gc; gc.disable(); import p2pnet.supervisor.pod",
+    "the same, with what aioquic verifies with": (
+        "import OpenSSL.crypto, certifi, service_identity; import p2pnet.supervisor.pod"
+    ),
+    "the lab": "import gc; gc.disable(); import p2pnet.lab.__main__",
+}
+
+
+def cpu_s(code: str) -> float:
+    """CPU seconds of a Python that runs this."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-c", code], check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def main(rounds: int) -> None:
+    """Print a line per case: median, best, and the median's ratio to Python alone."""
+    seen: dict[str, list[float]] = {name: [] for name in CASES}
+    for _ in range(rounds):
+        for name, code in CASES.items():
+            seen[name].append(cpu_s(code))
+    alone = statistics.median(seen["python alone"])
+    for name, times in seen.items():
+        median = statistics.median(times)
+        print(
+            f"{name:44} median {median * 1e3:4.0f} ms, best {min(times) * 1e3:4.0f} ms, {median / alone:5.1f} x python"
+        )
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 20)
