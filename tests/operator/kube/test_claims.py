@@ -159,6 +159,18 @@ async def test_who_ends_in_order_is_followed_sooner_and_a_restart_is_no_end(worl
     assert world.serving("blue", whole) == [True]
 
 
+async def test_a_restart_writes_nothing_while_the_claim_is_fresh(world: Installations) -> None:
+    await world.install("sys/p2pnet")
+    before = len(world.api.writes)
+    for _ in range(5):
+        world.clock.now += 3
+        await world.install("sys/p2pnet")
+    assert len(world.api.writes) == before
+    world.clock.now += 10
+    await world.install("sys/p2pnet")
+    assert len(world.api.writes) == before + 1
+
+
 async def test_at_rest_a_claim_is_written_three_times_a_minute_and_others_are_read_six_times(
     world: Installations,
 ) -> None:

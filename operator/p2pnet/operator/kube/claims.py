@@ -60,9 +60,13 @@ class OperatorClaim(NamedTuple):
     duration_s: float
     version: str
 
+    def age_s(self, moment: datetime) -> float:
+        """Seconds since it was renewed, by its holder's clock."""
+        return float("inf") if self.renewed is None else max(0.0, (moment - self.renewed).total_seconds())
+
     def has_run_out(self, moment: datetime) -> bool:
         """Whether it was not kept up, by its holder's clock."""
-        return self.renewed is None or (moment - self.renewed).total_seconds() >= self.duration_s
+        return self.age_s(moment) >= self.duration_s
 
 
 Place = tuple[str, str]
@@ -245,12 +249,13 @@ class Claims:
         """Take a claim that is nobody's or has run out, renew our own; another's stands."""
         now, found = self._clock(), self._force.seen.get((self._reach, place))
         claim = found[0] if found else None
-        mine = claim is not None and claim.holder == self._me
+        mine, moment = claim is not None and claim.holder == self._me, datetime.now(UTC)
+        if claim is not None and mine and place not in self._renewed and claim.duration_s >= CLAIM_S:
+            self._renewed[place] = now - claim.age_s(moment)  # by the process before this one
         if mine and now - self._renewed.get(place, float("-inf")) < RENEW_S:
             return
         if not mine and claim in self._force.at(now):
             return
-        moment = datetime.now(UTC)
         spec: Object = {"holderIdentity": self._me, "leaseDurationSeconds": int(CLAIM_S), "renewTime": _micro(moment)}
         if claim is None or not mine or claim.has_run_out(moment):
             spec["acquireTime"] = _micro(moment)  # whoever was away for so long stands behind those who came meanwhile
