@@ -1,9 +1,8 @@
 """QUIC without sockets and clocks (sans-IO), and the only package that imports aioquic."""
 
-from p2pnet.quic.engine.later import left_for_later
+from p2pnet.quic.engine.later import import_aioquic
 
-with left_for_later("certifi", "service_identity", "OpenSSL", "OpenSSL.crypto"):
-    import aioquic.tls as _aioquic_tls  # noqa: F401 - the only module of aioquic that imports these
+import_aioquic()  # before all that imports it
 
 from p2pnet.quic.engine.engine import ERROR_CODE_MAX, Datagram, Engine, failure_of
 from p2pnet.quic.engine.flow import FlowEvent, Windows

@@ -39,3 +39,9 @@ def left_for_later(*names: str) -> Iterator[None]:
         for name, module in stand_ins.items():
             if sys.modules.get(name) is module:
                 del sys.modules[name]
+
+
+def import_aioquic() -> None:
+    """Import the only module of aioquic that imports them."""
+    with left_for_later("certifi", "service_identity", "OpenSSL", "OpenSSL.crypto"):
+        import aioquic.tls  # noqa: F401
