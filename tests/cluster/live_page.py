@@ -73,6 +73,8 @@ class Heard:
         """The last one."""
         self.parts: dict[str, Any] = {}
         """The last of each."""
+        self.lost: list[str] = []
+        """Why the lab did not answer, each time."""
         self.receipts: dict[str, set[int]] = {}
         """By artifact, the numbers of nodes."""
 
@@ -94,6 +96,8 @@ class Heard:
         match line.removeprefix("event: ").strip():
             case "status":
                 self.status = told
+            case "lost":
+                self.lost.append(told)
             case "parts":
                 self.parts |= told
             case "receipts":

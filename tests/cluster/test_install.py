@@ -9,7 +9,15 @@ def test_it_runs_with_the_charts_rights_alone(operator: Cluster) -> None:
     account = f"system:serviceaccount:{SYSTEM}:p2pnet"
     can = ["auth", "can-i", "--as", account, "--all-namespaces"]
     assert operator.kubectl(*can, "create", "pods").strip() == "yes"
-    cannot = ["get nodes", "delete namespaces", "update clusterroles", "create pods --subresource=exec", "get secrets"]
+    cannot = [
+        "list nodes",
+        "patch nodes",
+        "patch leases",
+        "delete namespaces",
+        "update clusterroles",
+        "create pods --subresource=exec",
+        "get secrets",
+    ]
     for words in cannot:
         said = operator.script("exec", "kubectl", *can, *words.split(), check=False).stdout.strip()
         assert (words, said) == (words, "no")

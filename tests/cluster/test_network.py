@@ -247,6 +247,7 @@ async def visit(address: str) -> None:
             )
             assert (await tab.order(verb="heal", fault=fault))[0] == 200
             await heard.until(lambda: not heard.status["faults"])
+            assert heard.lost == []
 
 
 def test_nodes_heal_themselves_without_a_lab_and_faults_of_the_document_outlive_lab_and_pods(demo: Demo) -> None:

@@ -4,8 +4,8 @@ Receipts are told one by one and appended by the page; all else is told whole wh
 that `view` puts on it.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from p2pnet.measure.propagation import ReachCurve, SpreadSums
 from p2pnet.measure.sampled import SampledNodes
@@ -13,7 +13,7 @@ from p2pnet.model.behaviours import AdversaryGroup
 from p2pnet.model.report import FaultStatus, Finding, NetworkRow, NodeReceipts
 from p2pnet.present import network
 from p2pnet.present.markup import join, tag
-from p2pnet.present.slow import slowest
+from p2pnet.present.slow import SlowHop, slowest
 from p2pnet.present.view import (
     FAULTS_MAX,
     SCHEMA,
@@ -46,6 +46,8 @@ class LiveSums:
     findings: Sequence[Finding] = ()
     per_node: Sequence[NodeReceipts] = ()
     clock_bound_ms: float = 0.0
+    slow: Mapping[str, SlowHop] = field(default_factory=dict)
+    """By node, the hop of its slowest receipt, as far as it is known."""
 
 
 def live_view(
@@ -76,7 +78,7 @@ def live_parts(known: LiveSums) -> Json:
         "faults": faults_of(faults, known.network, known.start),
         "series": series_of(known, known.series, known.sums.nodes, SERIES_NODES_MAX),
         "tables": {
-            "slow": str(slowest(known, known.sums, "No receipt came yet.")),
+            "slow": str(slowest(known, known.sums, "No receipt came yet.", known.slow)),
             "faults": str(network.asked_and_seen(faults, known.network, "Nothing is shaped.")),
             "findings": str(join(found)),
         },

@@ -17,18 +17,20 @@ from p2pnet.cli.ui.fault_history import KEPT_MAX, FaultHistory
 from p2pnet.cli.ui.feed import LINES_MAX, Feed, told_of
 from p2pnet.cli.ui.guard import Guard
 from p2pnet.cli.ui.orders import TEXT_MAX
+from p2pnet.cli.ui.phases import SlowHops
 from p2pnet.cli.ui.receipts import LiveReceipts
 from p2pnet.cli.ui.sampling import LiveSamples
 from p2pnet.cli.ui.server import BODY_BYTES_MAX, serving
 from p2pnet.cli.ui.streams import CLIENTS_MAX, QUEUE_MAX, FullError, Streams
 from p2pnet.measure.propagation import ARTIFACTS_DRAWN_MAX
 from p2pnet.model.control import LinkSample, Sample
-from p2pnet.model.errors import TargetError
-from p2pnet.model.events import Collected, EventKind
+from p2pnet.model.errors import SpecError, TargetError
+from p2pnet.model.events import Collected, EventKind, FetchTimes
 from p2pnet.model.jobs import Payload, RunRequest, RunState
 from p2pnet.model.registry import Membership
-from p2pnet.model.report import FaultStatus, Status
+from p2pnet.model.report import FaultStatus, RunSummary, Status
 from p2pnet.model.time_series import NodeSample
+from p2pnet.present import LiveSums, live_parts
 from p2pnet.scenario.targets import sized
 
 A, B = "ab" * 32, "cd" * 32
@@ -61,6 +63,8 @@ class LiveLab:
         self.dead = False
         self.version = 1
         self.files: dict[tuple[str, str], bytes] = {}
+        self.files_asked = 0
+        self.broken_files: TargetError | None = None
 
     def __getattr__(self, name: str) -> Any:
         if self.dead:
@@ -75,7 +79,13 @@ class LiveLab:
         return msgspec.structs.replace(told, registry=msgspec.structs.replace(told.registry, version=self.version))
 
     async def run_file_from(self, run_id: str, file: str, start: int) -> bytes:
+        self.files_asked += 1
+        if self.broken_files is not None:
+            raise self.broken_files
         return self.files.get((run_id, file), b"")[start:]
+
+    async def artifact_events(self, artifact: str) -> Any:
+        raise SpecError(f"no artifact {artifact}")
 
     async def events(self, cursor: int = 0, kinds: Collection[EventKind] = ()) -> AsyncIterator[Collected]:
         assert set(kinds) == {EventKind.PUBLISHED, EventKind.VALIDATED, EventKind.DUPLICATE}
@@ -551,3 +561,51 @@ async def test_a_newer_list_of_the_same_nodes_does_not_begin_the_page_anew(visit
             pass
     async with visitor.follow() as until:
         assert await until("generation") == 1
+
+
+async def test_a_lab_that_has_no_samples_to_give_is_not_lost(visitor, live):
+    live.broken_files = TargetError("refused", where="here")
+    live.fake.statuses = [
+        msgspec.structs.replace(live.fake.statuses[0], runs=[RunSummary("r-1", "running")], up_since=1.0)
+    ]
+    await visitor.enter()
+    live.told.put_nowait(event("node-0", EventKind.PUBLISHED, 100))
+    async with visitor.follow() as until:
+        while not await until("receipts"):
+            pass
+        while live.files_asked < 3:
+            await asyncio.sleep(0.01)
+        live.told.put_nowait(event("node-1", EventKind.VALIDATED, 120, peer="node-0", hop=1))
+        while not any(one["node"] for one in await until("receipts")):
+            pass
+
+
+async def test_phases_of_the_slowest_hops_are_asked_for_once_and_forgotten_with_them():
+    class Lab:
+        asked: list[str] = []  # noqa: RUF012
+
+        async def artifact_events(self, artifact: str) -> Any:
+            self.asked.append(artifact)
+            told = [
+                event("a", EventKind.PUBLISHED, 100), event("b", EventKind.ADVERTISED, 104, peer="a"),
+                msgspec.structs.replace(
+                    event("b", EventKind.RECEIVED, 118, peer="a", hop=1), detail=FetchTimes(1000, 5000, 8000).to_detail()
+                ),
+                event("b", EventKind.VALIDATED, 120, peer="a", hop=1),
+            ]  # fmt: skip
+            return artifact, None, told
+
+    receipts, hops = LiveReceipts(["a", "b"]), SlowHops(["a", "b"])
+    receipts.take(event("a", EventKind.PUBLISHED, 100))
+    receipts.take(event("b", EventKind.VALIDATED, 120, peer="a", hop=1))
+    for _ in range(3):
+        await hops.look(Lab(), receipts.sums.spread)
+    assert Lab.asked == [A]
+    assert hops.hops["b"].hop.phases is not None
+    told = live_parts(LiveSums(sums=receipts.sums.spread, slow=hops.hops))["tables"]["slow"]
+    assert "Phases" in told
+    assert "transfer" in told
+    receipts.take(event("a", EventKind.PUBLISHED, 200, artifact=B))
+    receipts.take(event("b", EventKind.VALIDATED, 290, artifact=B, peer="a", hop=1))
+    await hops.look(Lab(), receipts.sums.spread)
+    assert Lab.asked == [A, B]

@@ -71,6 +71,13 @@ async def test_a_file_of_a_run_is_read_from_where_it_was_read_to(lab_client, lab
     assert await lab_client.run_file_from(started.run, "logs.ndjson", 0) == b"01234567"
     assert await lab_client.run_file_from(started.run, "logs.ndjson", 8) == b"89"
     assert await lab_client.run_file_from(started.run, "logs.ndjson", 10) == b""
+    for asked in ("bytes=10-20", "bytes=x-y"):
+        with pytest.raises(ProblemError, match="has 10 bytes") as caught:
+            async with lab_client.wire.open(
+                "GET", f"/v1/runs/{started.run}/files/logs.ndjson", headers={"Range": asked}
+            ):
+                pass
+        assert caught.value.status == 416
     events = path.with_name("events.ndjson.gz")
     while not events.is_file():  # packed once the run has ended
         await asyncio.sleep(0.02)

@@ -12,6 +12,7 @@ import msgspec
 from p2pnet.cli.full_report import network_of
 from p2pnet.cli.targets.target import Target
 from p2pnet.cli.ui.fault_history import FaultHistory
+from p2pnet.cli.ui.phases import SlowHops
 from p2pnet.cli.ui.receipts import KINDS, LiveReceipts
 from p2pnet.cli.ui.sampling import LiveSamples
 from p2pnet.cli.ui.streams import Streams, message
@@ -48,6 +49,7 @@ class Feed:
         self._receipts = LiveReceipts([])
         self._samples = LiveSamples()
         self._faults = FaultHistory()
+        self._hops = SlowHops([])
         self._status: Status | None = None
         self._said: Json = {}
         """What pages were told of the status last."""
@@ -116,7 +118,8 @@ class Feed:
             return  # renewed certificates, say
         self.view = view
         away = {node for group in groups for node in group.nodes}
-        self._receipts = LiveReceipts([member.name for member in membership.registry.members], away)
+        nodes = [member.name for member in membership.registry.members]
+        self._receipts, self._hops = LiveReceipts(nodes, away), SlowHops(nodes, groups)
         self._samples, self._faults, self._parts, self._said = LiveSamples(), FaultHistory(), {}, {}
         self.generation += 1
         self.known.set()
@@ -131,7 +134,10 @@ class Feed:
         while True:
             runs = self._status.runs if self._status is not None else []
             running = next((run.run for run in runs if run.state == "running"), "")
-            await self._samples.look(client, running, self._receipts.first_ns)
+            with contextlib.suppress(P2pnetError):  # a help: that the lab is gone is heard elsewhere
+                await self._samples.look(client, running, self._receipts.first_ns)
+                if runs and not running:
+                    await self._hops.look(client, self._receipts.sums.spread)
             await asyncio.sleep(LOOK_S)
 
     def _tell_status(self, status: Status) -> None:
@@ -172,7 +178,7 @@ class Feed:
             sums=sums.spread, reach=sums.reach.curve(), series=samples.series, faults=self._faults.listed(),
             start=self._begun if first_ns is None or offset_s is None else first_ns / 1e9 + offset_s,
             network=self._status.network if self._status is not None else [], per_node=per_node,
-            findings=samples.findings(per_node),
+            findings=samples.findings(per_node), slow=self._hops.hops,
         )  # fmt: skip
 
     def _beginning(self) -> Sequence[bytes]:

@@ -61,6 +61,9 @@ async def file(request: web.Request) -> web.StreamResponse:
     folder = run.recorder.folder
     run.recorder.flush()
     if name in RUN_FILES and await asyncio.to_thread((folder / name).is_file):
+        size = (await asyncio.to_thread((folder / name).stat)).st_size
+        if _is_beyond(request, size):
+            return answer(Problem(f"{name} of run {run.file.run} has {size} bytes, and none of those asked for"), 416)
         return web.FileResponse(folder / name)
     if name in COMPRESSED and await asyncio.to_thread((folder / COMPRESSED[name]).is_file):
         return await _plain(request, folder, name)
@@ -81,6 +84,15 @@ async def label(request: web.Request) -> web.Response:
     asked = await body(request, RunLabel)
     runs, run = request.app[LAB].runs, request.match_info["run"]
     return answer(runs.label(run, asked.label).snapshot())
+
+
+def _is_beyond(request: web.Request, size: int) -> bool:
+    """Whether a range is asked for that begins beyond the end, or makes no sense."""
+    try:
+        start = request.http_range.start
+    except ValueError:
+        return True
+    return start is not None and start >= size
 
 
 async def _plain(request: web.Request, folder: Path, name: str) -> web.StreamResponse:
