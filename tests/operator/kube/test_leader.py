@@ -88,7 +88,7 @@ async def test_a_leader_renews_without_reading_until_somebody_else_has_written()
 
     async def counted(*what: object) -> object:
         read.append(what)
-        return await get(*what)  # type: ignore[arg-type]
+        return await get(*what)
 
     api.get = counted  # type: ignore[assignment,method-assign]
     leadership = Leadership(api, "ns", "one", clock=clock)
