@@ -66,8 +66,8 @@ def test_apply_and_wait_are_a_whole_experiment(demo: Demo) -> None:
     ]
     assert "finalizers" not in smoke["metadata"]
     head, row = demo.kubectl("get", "injections", "smoke").splitlines()
-    assert head.split() == ["NAME", "SUBNET", "STATE", "REACH", "P95", "AGE"]
-    assert row.split()[:4] == ["smoke", "demo", "Propagated", "100%"]
+    assert head.split() == ["NAME", "SUBNET", "STATE", "REASON", "REACH", "P95", "AGE"]
+    assert row.split()[:5] == ["smoke", "demo", "Propagated", "ExpectationsMet", "100%"]
     assert demo.p2pnet("report", "demo", status["run"])["verdict"] == "pass", "the command line knows the run, too"
     assert "p95 <= 800ms" in demo.kubectl("explain", "injection.spec.expect")
     told = [
