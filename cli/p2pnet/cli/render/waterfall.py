@@ -13,6 +13,7 @@ from p2pnet.model.units import format_size
 ROWS_MAX = 30
 """Above that the critical path and the slowest ones are drawn."""
 BAR_CELLS_LEAST = 16
+OVERLAP_LEAST = 1.01  # times as long as the path took: below that it is rounding
 COLOURS = dict(zip(PHASES, ("dim", "yellow", "cyan", "blue", "green"), strict=True))
 MARKS = dict(zip(PHASES, "·░▒▓█", strict=True))
 ASCII_MARKS = dict(zip(PHASES, ".~-=#", strict=True))
@@ -59,7 +60,10 @@ def _heaviest(hops: list[TracedReceipt]) -> str:
     if not whole:
         return "nothing: no time passed"
     share, phase = max(zip(sums, PHASES, strict=True))
-    return f"{PHASE_WORDS[phase]}: {text.milliseconds(share)}, {text.percent(share / whole)} of the critical path"
+    # A sender may pass parts on before it has all: then hops overlap, and their times add up to more than the path took.
+    overlap = whole > OVERLAP_LEAST * max(one.latency_ms or 0.0 for one in hops)
+    of = f"the {text.milliseconds(whole)} of its hops, which overlap" if overlap else "the critical path"
+    return f"{PHASE_WORDS[phase]}: {text.milliseconds(share)}, {text.percent(share / whole)} of {of}"
 
 
 @dataclass(frozen=True)
