@@ -13,12 +13,15 @@ from p2pnet.operator.kube.api import (
     CLAIM,
     CONFIG_MAP,
     EVENT,
+    MANAGED_BY,
+    MANAGER,
     POD,
     POLICY,
     RECOMMENDED_LABELS,
     SECRET,
     SERVICE,
     ConflictError,
+    Object,
     annotations_of,
     decoded,
     meta,
@@ -26,7 +29,7 @@ from p2pnet.operator.kube.api import (
     parse_time,
     time_text,
 )
-from p2pnet.operator.subnet.context import SUBNET
+from p2pnet.operator.subnet.context import ISSUED_FOR, SUBNET, SUBNET_LABEL
 from p2pnet.subnet.document import digest_of
 
 
@@ -483,6 +486,20 @@ async def test_a_deleted_subnet_is_left_to_the_garbage_collector() -> None:
     assert await world.reconcile() is None
     assert len(world.api.writes) == before
     assert "finalizers" not in meta(world.subnet)
+
+
+async def test_a_secret_that_cert_manager_made_anew_for_a_subnet_that_is_gone_goes_too() -> None:
+    world = World(nodes=1)
+    await world.converge()
+    await world.api.delete(SUBNET, NAMESPACE, "demo", meta(world.subnet)["uid"])
+    labels = {MANAGED_BY: MANAGER, SUBNET_LABEL: "demo"}
+    owner = {"apiVersion": "cert-manager.io/v1", "kind": "Certificate", "name": "x", "uid": "u-1"}
+    issued: Object = {"annotations": {ISSUED_FOR: "u"}}
+    for name, more in {"anew": issued, "own": {}, "owned": {**issued, "ownerReferences": [owner]}}.items():
+        world.api.put(SECRET, NAMESPACE, {"metadata": {"name": name, "labels": labels, **more}})
+    before = len(world.api.deletions)
+    assert await world.reconcile() is None
+    assert [name for _, name, _ in world.api.deletions[before:]] == ["anew"]
 
 
 async def test_packed_pods_hold_the_leaves_of_their_members() -> None:

@@ -16,12 +16,16 @@ from p2pnet.model.errors import P2pnetError, SpecError
 from p2pnet.model.report import Status
 from p2pnet.operator.kube.api import (  # fmt: skip
     CONFIG_MAP,
+    MANAGED_BY,
+    MANAGER,
     SECRET,
     Cluster,
     EndingError,
     Object,
     earliest,
     meta,
+    name_of,
+    uid_of,
 )
 from p2pnet.operator.kube.events import EventRecorder
 from p2pnet.operator.kube.queue import Controller, Key
@@ -34,6 +38,7 @@ from p2pnet.operator.subnet.lab import Labs, LabWatcher, address_of
 from p2pnet.operator.subnet.observe import Observer, UnsupportedError, edges_reference
 from p2pnet.operator.subnet.plan import Plan, plan
 from p2pnet.operator.subnet.plan.authority import CertificateDecision
+from p2pnet.operator.subnet.plan.certmanager import orphans
 from p2pnet.operator.subnet.plan.configmaps import document, read_membership
 from p2pnet.subnet.expiry import WARNING, expires_at
 
@@ -97,6 +102,8 @@ class Reconciler:
         subnet = await self._cluster.get(SUBNET, key.namespace, key.name)
         if subnet is None or meta(subnet).get("deletionTimestamp"):
             self._forget(key)  # the garbage collector deletes the children
+            if subnet is None:
+                await self._sweep(key)
             return None
         try:
             return await self._converge(key, subnet, await self._observer.context(key, subnet))
@@ -106,6 +113,13 @@ class Reconciler:
         except SpecError as error:
             reason = "Unsupported" if isinstance(error, UnsupportedError) else "InvalidSpec"
             return await self._refuse(key, subnet, SubnetProblem(reason, str(error)))
+
+    async def _sweep(self, key: Key) -> None:
+        """Delete what nobody owns of a Subnet that is gone."""
+        selector = f"{MANAGED_BY}={MANAGER},{SUBNET_LABEL}={key.name}"
+        for secret in orphans(await self._cluster.find(SECRET, key.namespace, selector)):
+            log.info("%s: deleting Secret %s: its Subnet is gone", key, name_of(secret))
+            await self._cluster.delete(SECRET, key.namespace, name_of(secret), uid_of(secret))
 
     async def _refuse(self, key: Key, subnet: Object, refused: SubnetProblem) -> float | None:
         """The document is not valid: say so, and keep up what the last valid one asked for."""

@@ -5,7 +5,7 @@ cert-manager fills it and renews it in place. Its owners are the Subnet and the 
 are gone: while the Certificate exists, cert-manager would create it again. Issuers and requests are not managed here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -142,6 +142,13 @@ def actions(context: SubnetContext, observed: Observed) -> list[Action]:
         if not up_to_date(with_hash(body), there):
             asked.append(Apply(CERTIFICATE, with_hash(body)))
     return secrets + asked if observed.issuer_problem is None else []
+
+
+def orphans(secrets: Iterable[Object]) -> list[Object]:
+    """Those of a Subnet that is gone which cert-manager has made anew without owners, for it was issuing just then."""
+    return [
+        one for one in secrets if ISSUED_FOR in (meta(one).get("annotations") or {}) and not meta(one).get("ownerReferences")
+    ]  # fmt: skip
 
 
 def leftovers(context: SubnetContext, observed: Observed) -> list[Action]:
