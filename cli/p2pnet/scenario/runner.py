@@ -24,13 +24,12 @@ from p2pnet.scenario.events import (
 from p2pnet.scenario.expectations import Absolute, judge, runs_named
 from p2pnet.scenario.plan import ANY_REACH, EVERY_FAULT, WAIT_S, PlannedStep, ScenarioPlan, every, fault_item
 from p2pnet.scenario.spec import StepKind
-from p2pnet.scenario.stage import ProgressSink, Stage
+from p2pnet.scenario.stage import NAMED_MAX, ProgressSink, Stage
 from p2pnet.scenario.targets import nodes_meant, sized
 from p2pnet.scenario.trial import FAILED, INVALID, USAGE, TrialResult
 from p2pnet.subnet.spec import SIMULATED_NODES_MAX, Subnet
 
 Part = TypeVar("Part")
-NAMED_MAX = 5  # nodes or runs in a sentence
 INTERRUPTED = "interrupted"
 NOT_REACHED = "the scenario ended before this step"
 

@@ -8,7 +8,7 @@ from p2pnet.model.errors import TargetError
 from p2pnet.model.report import Report
 from p2pnet.model.text import some
 
-NAMED_MAX = 5  # nodes in a sentence
+NAMED_MAX = 5  # nodes or runs in a sentence
 IDLE_S = 8.0  # for so long nodes have nothing left to do, to be idle: a lab asks them every 5 s
 NOT_READY = 4  # the exit code of what was not ready in time
 

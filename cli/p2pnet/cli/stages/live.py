@@ -19,6 +19,7 @@ from p2pnet.model.jobs import Payload, RunRequest, RunState
 from p2pnet.model.report import SERVING_STATES, FaultStatus, Report, Status
 from p2pnet.model.text import some
 from p2pnet.scenario.stage import (
+    NAMED_MAX,
     Awaited,
     NotReadyError,
     ProgressSink,
@@ -40,7 +41,6 @@ CLUSTER_POLL_S = 0.5
 CANCEL_S = 15.0  # for a run to end that is cancelled
 RENEW_S = 15.0  # three renewals may fail before a lease lapses
 ASKED_MAX = 16  # questions for artifacts at the same time
-NAMED_MAX = 5
 NOT_FOUND = 404  # of an artifact that a node does not hold
 FORCE_RENEW = "p2pnet.io/force-renew"  # of the operator: a new value renews all leaves
 

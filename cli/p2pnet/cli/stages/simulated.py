@@ -15,6 +15,7 @@ from p2pnet.model.report import Report
 from p2pnet.model.text import some
 from p2pnet.scenario.plan import ScenarioPlan
 from p2pnet.scenario.stage import (
+    NAMED_MAX,
     Awaited,
     NotReadyError,
     ProgressSink,
@@ -36,7 +37,6 @@ from p2pnet.subnet.members import members
 from p2pnet.subnet.spec import SIMULATED_NODES_MAX
 
 LOOK_NS = NS // 10  # virtual time between two looks at a condition
-NAMED_MAX = 5
 RESTART = "restart"
 ROTATED = (
     "modelled: a new certificate is a new connection with every peer, make before break; there are no certificates"
