@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tests.node.kit import Bench, expect, until
 from tests.node.seamkit import BLOCKED, SeamWorld, network
+from tests.patience import PATIENCE_S
 from tests.quic.conftest import World
 from tests.quic.virtual import VirtualWorld, play
 
@@ -204,11 +205,12 @@ async def test_a_loop_that_was_held_up_shows_in_the_sample_of_that_second_alone(
     time.sleep(0.4)  # a handler that takes too long, or no CPU
     await asyncio.sleep(0.12)
     sampled.sampler.tick()
-    await asyncio.sleep(0.12)
-    sampled.sampler.tick()
-    held_up, after = sampled.ask()
+    [held_up] = sampled.ask()
     assert held_up.lag_s >= 0.3
-    assert after.lag_s < held_up.lag_s
+    async with asyncio.timeout(PATIENCE_S):  # a busy machine may hold it up once more
+        while sampled.ask()[-1].lag_s >= held_up.lag_s:
+            await asyncio.sleep(0.12)
+            sampled.sampler.tick()
     sampled.sampler.stop()
     seams.close()
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from tests.patience import PATIENCE_S
 from tests.samples import true_rows
 
 from p2pnet.lab.http.subnet import metrics_text
@@ -84,7 +85,7 @@ async def test_logs_are_merged_filtered_and_followed(lab_client, lab, tmp_path):
     await asyncio.sleep(0.05)
     with lab.backend.logs["node-0"].open("a") as file:
         file.write("2026-11-21 10:00:09,000 INFO x: line 9\n")
-    assert (await asyncio.wait_for(anext(follower), 5)).line.endswith("9")
+    assert (await asyncio.wait_for(anext(follower), PATIENCE_S)).line.endswith("9")
     await follower.aclose()
 
 
