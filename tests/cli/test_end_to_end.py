@@ -159,7 +159,7 @@ def test_two_at_once_start_one_subnet_and_ctrl_c_detaches_from_a_run(bench: Benc
     assert (one.returncode, two.returncode) == (0, 0), said
     assert sum("already" in text for text in said) == 1, said
 
-    with on_terminal(bench.start, "inject", "twin", "--size", "1KiB", "--count", "60", "--rate", "20/s") as terminal:
+    with on_terminal(bench.start, "inject", "twin", "--size", "1KiB", "--count", "100", "--rate", "20/s") as terminal:
         terminal.until("published ")
         terminal.process.send_signal(signal.SIGINT)
         words = terminal.end()
@@ -168,7 +168,7 @@ def test_two_at_once_start_one_subnet_and_ctrl_c_detaches_from_a_run(bench: Benc
     run = words.split("p2pnet report twin ")[1].split()[0]
 
     report = bench.document("report", "twin", run)
-    assert (report["artifacts"], report["verdict"]) == (60, "pass")
+    assert (report["artifacts"], report["verdict"]) == (100, "pass")
 
 
 def test_faults_are_held_lasting_kept_and_cleared_and_nodes_die_as_ordered(bench: Bench) -> None:
