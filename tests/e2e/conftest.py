@@ -19,6 +19,7 @@ from tests.patience import PATIENCE_S
 
 from p2pnet.cli.app import main
 
+STORY_S = 3 * PATIENCE_S  # for a command that is a whole story or comparison
 PROGRAM = [sys.executable, "-m", "p2pnet.cli"]
 
 
@@ -66,7 +67,7 @@ class Person:
     def types(self, *words: str, **how: Any) -> Ended:
         """Run to the end, however it ends; a traceback is never an end."""
         with self.start(*words, **how) as process:
-            out, err = process.communicate(timeout=PATIENCE_S)
+            out, err = process.communicate(timeout=STORY_S)
         assert "Traceback" not in err, err
         return Ended(process.returncode, out or "", err or "")
 

@@ -41,7 +41,7 @@ async def test_ten_minutes_before_its_end_a_subnet_says_so_and_an_edit_gives_it_
     hands: Hands, lab: Lab, lab_client: LabClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     lab.expiry = hands.expiry
-    await wait_until_up(lab_client, timeout_s=5)
+    await wait_until_up(lab_client, timeout_s=PATIENCE_S)
     hands.pass_(3001)
     while "its ttl of 1h is over at" not in caplog.text:
         await asyncio.sleep(0.01)
