@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from tests.patience import PATIENCE_S
 
 from p2pnet.lab import lab as lab_module
 from p2pnet.lab.lab import TOLD_S, Lab, RevisionCounter
@@ -40,7 +41,7 @@ async def test_ten_minutes_before_its_end_a_subnet_says_so_and_an_edit_gives_it_
     hands: Hands, lab: Lab, lab_client: LabClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     lab.expiry = hands.expiry
-    await wait_until_up(lab_client, timeout_s=5)
+    await wait_until_up(lab_client, timeout_s=PATIENCE_S)
     hands.pass_(3001)
     while "its ttl of 1h is over at" not in caplog.text:
         await asyncio.sleep(0.01)
@@ -53,7 +54,7 @@ async def test_ten_minutes_before_its_end_a_subnet_says_so_and_an_edit_gives_it_
     await asyncio.sleep(0.1)
     assert not lab.stopping.is_set()
     hands.pass_(600)
-    await asyncio.wait_for(lab.stopping.wait(), 5)
+    await asyncio.wait_for(lab.stopping.wait(), PATIENCE_S)
     assert (lab.expired, lab.stop_reason) == (True, "its ttl of 2h is over")
 
 
@@ -71,7 +72,7 @@ async def test_a_subnet_whose_ttl_is_over_waits_for_its_run(
     async for state in lab_client.follow(run.run):
         last = state
     assert last.report.verdict == "pass"
-    await asyncio.wait_for(lab.stopping.wait(), 5)
+    await asyncio.wait_for(lab.stopping.wait(), PATIENCE_S)
 
 
 async def test_a_new_revision_reaches_all_who_wait_and_who_missed_it() -> None:
