@@ -26,6 +26,7 @@ BIN=$CLUSTER_HOME/bin
 NS=${CLUSTER_NAME:-p2pnet-cluster} # node 0 lives in the network namespace $NS, node N in $NS-N
 RUN=$CLUSTER_HOME/run/$NS
 LOGS=$CLUSTER_HOME/logs/$NS
+WITHIN_S=240 # for a part of it to be ready, which takes seconds: the machine may be busy
 HELM_VERSION=v4.3.1
 NODE_IP=10.99.0.1 # node N has 10.99.0.(N+1)
 CONTROLLERS_ALONE=clusterrole-aggregation,deployment,garbage-collector-controller,job,namespace,replicaset,resourcequota,\
@@ -187,7 +188,7 @@ start() { # NODE NAME COMMAND...
   echo $! >"$RUN/$name.pid"
 }
 
-stop() { # NAME...: TERM to all, two seconds' grace, KILL
+stop() { # NAME...: TERM to all, two seconds' grace, KILL; none is left
   local name pids=()
   for name in "$@"; do
     [ -e "$RUN/$name.pid" ] && pids+=("$(cat "$RUN/$name.pid")")
@@ -200,11 +201,18 @@ stop() { # NAME...: TERM to all, two seconds' grace, KILL
     sleep 0.1
   done
   kill -9 "${pids[@]}" 2>/dev/null || true
+  until_true gone "${pids[@]}"
 }
 
-until_true() { # SECONDS COMMAND...
-  local deadline=$((SECONDS + $1))
-  shift
+gone() { # PID...: a zombie, which only its parent takes away, is gone, too
+  local pid
+  for pid in "$@"; do
+    [ ! -e "/proc/$pid" ] || grep -q '^State:[[:space:]]*Z' "/proc/$pid/status" 2>/dev/null || [ ! -e "/proc/$pid" ] || return 1
+  done
+}
+
+until_true() { # COMMAND...: for as long as it takes on a busy machine
+  local deadline=$((SECONDS + WITHIN_S))
   until "$@" >/dev/null 2>&1; do
     [ $SECONDS -lt $deadline ] || die "timed out: $*; logs are in $LOGS"
     sleep 0.2
@@ -226,7 +234,7 @@ up() {
   cd "$RUN"
   control_plane "$nodes"
   [ "$nodes" = 0 ] || machines "$nodes"
-  until_true 60 inside kubectl get serviceaccount default
+  until_true inside kubectl get serviceaccount default
 }
 
 machines() {
@@ -238,7 +246,7 @@ machines() {
   pause_image
 }
 
-ready() { until_true 60 inside kubectl wait --for=condition=Ready "node/node$1" --timeout=1s; } # N
+ready() { until_true inside kubectl wait --for=condition=Ready "node/node$1" --timeout=1s; } # N
 
 join() { # N
   local file
@@ -296,7 +304,7 @@ apiserver() {
     --service-account-key-file=pki/sa.pub --token-auth-file=pki/tokens.csv --authorization-mode=Node,RBAC \
     --cert-dir=pki --bind-address=$NODE_IP --advertise-address=$NODE_IP --secure-port=6443 --allow-privileged=true \
     --kubelet-preferred-address-types=InternalIP
-  until_true 60 inside kubectl get --raw /readyz
+  until_true inside kubectl get --raw /readyz
 }
 
 api() { # down | up
@@ -325,7 +333,7 @@ node() { # containerd, kubelet and proxy of node N, in a mount namespace of thei
   start "$1" "containerd$1" unshare --mount --propagation private sh -ec '
     for folder in /run $0; do mount -t tmpfs p2pnet "$folder"; done
     exec containerd -c "$1"' "$STRAY" "$folder/containerd.toml"
-  until_true 20 ctr -a "$folder/containerd.sock" version
+  until_true ctr -a "$folder/containerd.sock" version
   local mounts
   mounts=/proc/$(cat "$RUN/containerd$1.pid")/ns/mnt
   start "$1" "kubelet$1" nsenter --mount="$mounts" --wd="$RUN" kube kubelet --config="$folder/kubelet.yaml" \
@@ -362,7 +370,12 @@ down() {
   # Where they were made for this, they are empty. Not while another cluster has mounts on them: those would go, too.
   # shellcheck disable=SC2086 # several folders
   rmdir "$CLUSTER_HOME/run" 2>/dev/null && rmdir $STRAY 2>/dev/null || true
+  (WITHIN_S=60 until_true no_groups) || true # those of processes that have just been killed go when these are gone
+}
+
+no_groups() {
   find /sys/fs/cgroup -depth -type d -path "*/$NS-node*" -exec rmdir {} + 2>/dev/null || true
+  [ -z "$(find /sys/fs/cgroup -type d -path "*/$NS-node*" -print -quit)" ]
 }
 
 locked() { # LOCK COMMAND...: one at a time builds, starts or ends, and one makes images, which keeps nobody from starting
