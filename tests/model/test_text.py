@@ -4,13 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pnet.model.text import address_text, parse_address, signal_name, some
+from p2pnet.model.text import address_text, parse_address, plural, signal_name, some
 
 
 def test_as_many_names_as_there_is_room_for_and_the_number_of_the_others() -> None:
     assert some([]) == ""
     assert some(["a", "b"], most=2) == "a, b"
     assert some(iter("abcde"), most=2) == "a, b and 3 more"
+
+
+def test_a_count_stands_before_its_noun() -> None:
+    assert [plural(number, "node") for number in (0, 1, 1234)] == ["0 nodes", "1 node", "1,234 nodes"]
 
 
 @given(st.from_regex(r"[a-z0-9.-]{1,20}", fullmatch=True) | st.ip_addresses().map(str), st.integers(1, 65535))

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Protocol
 from p2pnet.cli.options import ReportFiles
 from p2pnet.cli.outcome import CommandError, Outcome
 from p2pnet.cli.output_file import OutputFile, descriptor_of, is_replaced
-from p2pnet.cli.render.text import plural
 from p2pnet.cli.run_receipts import receipt_rows
 from p2pnet.cli.session import Session
 from p2pnet.cli.terminal import drop_stdout
 from p2pnet.model.errors import SpecError
 from p2pnet.model.jobs import RunFile
 from p2pnet.model.report import Report
+from p2pnet.model.text import plural
 from p2pnet.store import State, archive
 
 if TYPE_CHECKING:  # not for verbs that write no spans

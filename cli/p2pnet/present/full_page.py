@@ -8,12 +8,13 @@ from collections.abc import Sequence
 
 from p2pnet.measure.wording import stage_lines
 from p2pnet.model.report import Report
+from p2pnet.model.text import plural
 from p2pnet.present import network, summary, tables
 from p2pnet.present.markup import Content, Markup, join, tag
 from p2pnet.present.scripted import SCRIPTS, digest, drawn, head, part, script
 from p2pnet.present.slow import slowest
 from p2pnet.present.view import DrawnRun, Surroundings, encoded, view_of
-from p2pnet.present.words import NOT_IN_FORCE, VERDICTS, latency_name, plural
+from p2pnet.present.words import NOT_IN_FORCE, VERDICTS, latency_name
 
 NO_RECEIPT = "No receipt came: nothing was slow, and nothing was fast."
 _PARTS = (

@@ -5,6 +5,7 @@ import re
 from p2pnet.measure import network_wording
 from p2pnet.measure.wording import MISSING, load_parts, measured, milliseconds, percent, stage_lines, throughput_parts
 from p2pnet.model.report import Report
+from p2pnet.model.text import plural
 from p2pnet.model.units import format_size
 from p2pnet.present.words import (
     LATENCIES,
@@ -20,7 +21,6 @@ from p2pnet.present.words import (
     marks,
     number,
     outliers,
-    plural,
     times,
     verdict_sentence,
     worst_first,

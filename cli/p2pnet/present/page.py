@@ -4,6 +4,7 @@ from p2pnet.measure import HopTree
 from p2pnet.measure.wording import stage_lines
 from p2pnet.model.jobs import RunFile
 from p2pnet.model.report import Report
+from p2pnet.model.text import plural
 from p2pnet.present import network, summary, tables
 from p2pnet.present.chart import cdf
 from p2pnet.present.markup import Content, Markup, tag
@@ -13,7 +14,6 @@ from p2pnet.present.words import (
     NOT_IN_FORCE,
     VERDICTS,
     latency_name,
-    plural,
 )
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"

@@ -5,7 +5,7 @@ import msgspec
 from p2pnet.measure.wording import MISSING, load_parts, milliseconds, offered, percent
 from p2pnet.model.jobs import RunFile, RunRequest
 from p2pnet.model.report import Report
-from p2pnet.model.text import some
+from p2pnet.model.text import plural, some
 from p2pnet.model.units import format_duration, format_rate, format_size
 from p2pnet.present import tables
 from p2pnet.present.markup import Content, Markup, join, tag
@@ -18,7 +18,6 @@ from p2pnet.present.words import (
     journey_sentence,
     marks,
     number,
-    plural,
     times,
     verdict_sentence,
 )

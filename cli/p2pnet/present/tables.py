@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from p2pnet.measure import HopNode, HopTree
 from p2pnet.measure.wording import MISSING, measured, milliseconds
 from p2pnet.model.report import NodeReceipts, Report
-from p2pnet.model.text import some
+from p2pnet.model.text import plural, some
 from p2pnet.model.units import format_size
 from p2pnet.present.markup import Content, Markup, tag
-from p2pnet.present.words import LATENCIES, count, judged_first, outliers, plural, worst_first
+from p2pnet.present.words import LATENCIES, count, judged_first, outliers, worst_first
 
 NODES_MAX = 100  # rows; a page must stay readable, the rest is in the JSON report
 EXPECTATIONS_MAX = 200

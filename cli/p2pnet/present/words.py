@@ -9,7 +9,7 @@ from p2pnet.measure.report import BEHIND_SHARE
 from p2pnet.measure.wording import MISSING, adversary_parts, is_burst, measured, milliseconds
 from p2pnet.model.ids import DEFAULT_CLIENT
 from p2pnet.model.report import ExpectationResult, NodeReceipts, Report
-from p2pnet.model.text import some
+from p2pnet.model.text import plural, some
 from p2pnet.model.units import format_duration, format_rate, format_size
 
 VERDICTS = {"pass": "Pass", "fail": "Fail", "invalid": "Invalid"}
@@ -41,11 +41,6 @@ def times(ratio: float | None) -> str:
 def count(value: int | None) -> str:
     """`1,234`; a dash for None."""
     return MISSING if value is None else f"{value:,}"
-
-
-def plural(value: int, noun: str) -> str:
-    """`1 node`, `2 nodes`."""
-    return f"{value:,} {noun}" if value == 1 else f"{value:,} {noun}s"
 
 
 def instant(unix_s: float) -> str:

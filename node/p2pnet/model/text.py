@@ -1,4 +1,4 @@
-"""Text forms that several rooms share: addresses as `host:port`, names in a sentence, signals."""
+"""Text forms that several rooms share: addresses as `host:port`, names and counts in a sentence, signals."""
 
 import signal
 from collections.abc import Iterable
@@ -26,6 +26,11 @@ def some(names: Iterable[str], most: int = NAMES_SHOWN) -> str:
     listed = list(names)
     more = f" and {len(listed) - most} more" if len(listed) > most else ""
     return ", ".join(listed[:most]) + more
+
+
+def plural(number: int, noun: str) -> str:
+    """`1 node`, `2 nodes`, `1,234 nodes`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def signal_name(number: int) -> str:

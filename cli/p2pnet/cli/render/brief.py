@@ -16,6 +16,7 @@ from p2pnet.cli.documents import (
 from p2pnet.cli.render import text
 from p2pnet.cli.terminal import clean
 from p2pnet.model.log_lines import ABOUT_NODES, parts_of
+from p2pnet.model.text import plural
 from p2pnet.model.units import format_size
 
 LEVEL_STYLE = {"WARNING": "yellow", "ERROR": "red", "CRITICAL": "bold red"}
@@ -41,7 +42,7 @@ def draw_fetched(fetched: Fetched) -> RenderableType:
 
 def draw_withdrawal(withdrawal: WithdrawnArtifact) -> RenderableType:
     """How many nodes let go of it."""
-    return Text(f"{withdrawal.artifact[:16]} withdrawn: {text.plural(withdrawal.held, 'node')} held it")
+    return Text(f"{withdrawal.artifact[:16]} withdrawn: {plural(withdrawal.held, 'node')} held it")
 
 
 def draw_removal(removal: Removal) -> RenderableType:

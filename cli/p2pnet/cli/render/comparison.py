@@ -7,6 +7,7 @@ from p2pnet.cli.render import text
 from p2pnet.measure.change_words import change_words, interval_words, machine_words, value_words, verdict_words
 from p2pnet.measure.wording import load_parts
 from p2pnet.model.comparison import Comparison, Side
+from p2pnet.model.text import plural
 
 STYLE = {"pass": "bold green", "regression": "bold red", "inconclusive": "bold yellow", "invalid": "bold magenta"}
 
@@ -43,8 +44,8 @@ def _side(side: Side) -> list[Text | str]:
     return [
         Text(side.given, style="bold cyan"),
         side.subnet,
-        text.plural(side.nodes, "node") if side.nodes else "",
-        text.plural(side.artifacts, "artifact") if side.artifacts else "",
+        plural(side.nodes, "node") if side.nodes else "",
+        plural(side.artifacts, "artifact") if side.artifacts else "",
     ]
 
 

@@ -7,6 +7,7 @@ from rich.text import Text
 
 from p2pnet.cli.documents import LinkLine, RunLinks
 from p2pnet.cli.render import text
+from p2pnet.model.text import plural
 from p2pnet.model.units import format_size
 
 ROWS_MAX = 10
@@ -19,7 +20,7 @@ def draw(found: RunLinks, width: int) -> RenderableType:
     slow = [one for one in found.links if one.wait_ms_max is not None][:ROWS_MAX]
     busy = sorted(found.links, key=lambda one: (-one.bytes, one.sender, one.to))[:ROWS_MAX]
     return Group(
-        *text.flow("run", [found.run, f"{text.plural(found.ways, 'way')} between two nodes used"], width),
+        *text.flow("run", [found.run, f"{plural(found.ways, 'way')} between two nodes used"], width),
         "",
         *([Text("slowest", style="bold"), _table(slow, why=True), Text()] if slow else []),
         Text("busiest", style="bold"),

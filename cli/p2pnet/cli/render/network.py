@@ -12,6 +12,7 @@ from p2pnet.cli.render import text
 from p2pnet.cli.terminal import clean
 from p2pnet.measure import network_wording as wording
 from p2pnet.model.report import FaultStatus, Finding, NetworkRow
+from p2pnet.model.text import plural
 
 ROWS_MAX = 10  # of the table in a report
 LINES_MAX = 5  # of faults, problems, notes and findings
@@ -189,4 +190,4 @@ def _cells(fault: FaultLine, now: float) -> dict[str, Text]:
 
 
 def _nodes(nodes: Sequence[str]) -> str:
-    return clean(", ".join(nodes)) if len(nodes) <= NODES_NAMED else text.plural(len(nodes), "node")
+    return clean(", ".join(nodes)) if len(nodes) <= NODES_NAMED else plural(len(nodes), "node")

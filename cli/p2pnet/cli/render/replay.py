@@ -8,6 +8,7 @@ from rich.text import Text
 from p2pnet.cli.render import text
 from p2pnet.cli.terminal import clean
 from p2pnet.model.replay import FigureBeside, Replay, ReplayedExpectation, ReplayedMisses, ReplayedRun
+from p2pnet.model.text import plural
 
 VERDICT_STYLE = {
     "reproduced": "bold green", "not reproduced": "bold red", "nothing to compare": "bold magenta",
@@ -37,7 +38,7 @@ def _headline(replay: Replay) -> list[Text | str]:
     return [
         Text(clean(replay.scenario or replay.subnet), style="bold cyan"),
         "a scenario" if replay.scenario else "",
-        text.plural(replay.nodes, "node"),
+        plural(replay.nodes, "node"),
         f"seed {replay.seed}",
         "recorded in virtual time" if replay.target == "sim" else f"recorded on {replay.target}",
         f"by p2pnet {replay.version}",

@@ -17,6 +17,7 @@ from p2pnet.measure.wording import (
 )
 from p2pnet.model.ids import DEFAULT_CLIENT
 from p2pnet.model.report import NodeReceipts, Report
+from p2pnet.model.text import plural
 from p2pnet.model.units import format_size
 
 OUTLIERS = 5
@@ -59,7 +60,7 @@ def _headline(report: Report, *, ascii_only: bool) -> list[Text | str]:
     return [
         Text(report.run, style="bold cyan"),
         Text(clean(report.label), style="bold"),
-        f"{text.plural(report.artifacts, 'artifact')}{size} to {text.plural(report.nodes, 'node')}",
+        f"{plural(report.artifacts, 'artifact')}{size} to {plural(report.nodes, 'node')}",
         _publishers(report),
         client,
         Text("simulated in virtual time", style="cyan") if report.target == "sim" else clock,

@@ -7,6 +7,7 @@ from rich.text import Text
 from p2pnet.cli.documents import KeptRun, KeptRuns
 from p2pnet.cli.render import text
 from p2pnet.cli.terminal import clean
+from p2pnet.model.text import plural
 from p2pnet.model.units import format_duration, format_size
 
 VERDICT_STYLE = {"pass": "green", "fail": "red", "invalid": "magenta"}
@@ -30,7 +31,7 @@ def _done(kept: KeptRuns) -> list[str]:
     lines += [f"{run} labelled" for run in kept.labelled]
     lines += [f"{run} removed" for run in kept.removed]
     if kept.removed:
-        lines.append(f"{text.plural(len(kept.removed), 'run')} removed, {format_size(kept.freed_bytes)} freed")
+        lines.append(f"{plural(len(kept.removed), 'run')} removed, {format_size(kept.freed_bytes)} freed")
     return lines
 
 
@@ -77,5 +78,5 @@ def _kept(kept: KeptRuns, now: float) -> list[Text | str]:
     if within.removed_runs and within.last_removed_at is not None:
         ago = format_duration(max(0.0, now - within.last_removed_at))
         size = format_size(within.removed_bytes)
-        gone = f"removed by them {text.plural(within.removed_runs, 'run')}, {size}, last {ago} ago"
-    return [f"{text.plural(kept.kept, 'run')}, {format_size(kept.kept_bytes)} on disk", limits, gone]
+        gone = f"removed by them {plural(within.removed_runs, 'run')}, {size}, last {ago} ago"
+    return [f"{plural(kept.kept, 'run')}, {format_size(kept.kept_bytes)} on disk", limits, gone]

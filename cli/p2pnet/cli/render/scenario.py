@@ -8,7 +8,7 @@ from rich.text import Text
 from p2pnet.cli.render import text
 from p2pnet.measure.wording import turned_out
 from p2pnet.model.scenario_run import ScenarioRun, ScenarioStep, StepExpectation
-from p2pnet.model.text import some
+from p2pnet.model.text import plural, some
 from p2pnet.model.units import format_duration
 
 VERDICT_STYLE = {"pass": "bold green", "fail": "bold red", "invalid": "bold magenta"}
@@ -39,7 +39,7 @@ def _headline(run: ScenarioRun) -> list[Text | str]:
     trials = "" if run.asked == 1 else f"{len(run.trials)} of {run.asked} trials"
     return [
         Text(run.scenario, style="bold cyan"),
-        text.plural(run.nodes, "node"),
+        plural(run.nodes, "node"),
         f"seed {run.seed}" if run.asked == 1 else f"seeds {run.seed} to {last}",
         trials,
         Text("simulated in virtual time", style="cyan") if run.target == "sim" else f"on {run.target}",
@@ -104,9 +104,7 @@ def _over_trials(run: ScenarioRun) -> list[Text]:
         ok = one.held == len(run.trials)
         mark = Text("ok  " if ok else "MISS", style="green" if ok else "red")
         about = "" if one.expr.startswith(f"{one.name}.") else f"{one.name}: "
-        lines.append(
-            Text.assemble(mark, f" {about}{one.expr}  (in {one.held} of {text.plural(len(run.trials), 'trial')})")
-        )
+        lines.append(Text.assemble(mark, f" {about}{one.expr}  (in {one.held} of {plural(len(run.trials), 'trial')})"))
     missed = [str(trial.seed) for trial in run.trials if trial.verdict != "pass"]
     if missed:
         lines.append(Text(f"not passed with seed {some(missed, SEEDS_SHOWN)}", style="red"))

@@ -8,6 +8,7 @@ from p2pnet.cli.render import text
 from p2pnet.cli.terminal import clean
 from p2pnet.measure.wording import turned_out
 from p2pnet.model.shrunk import ScenarioSize, ShrunkScenario
+from p2pnet.model.text import plural
 from p2pnet.model.units import format_duration, format_size
 
 LINES_MAX = 60  # of one document that are shown; the file has all
@@ -17,7 +18,7 @@ def draw(shrunk: ShrunkScenario, width: int) -> RenderableType:
     """The headline, sizes before and after, the documents, the verdict."""
     one = shrunk.expectation
     about = one.expr if one.expr.startswith(f"{one.name}.") else f"{one.name}: {one.expr}"
-    took = f"{text.plural(shrunk.trials, 'trial')} in {format_duration(shrunk.seconds)}"
+    took = f"{plural(shrunk.trials, 'trial')} in {format_duration(shrunk.seconds)}"
     name = Text(clean(shrunk.scenario), style="bold cyan")
     lines: list[RenderableType] = [
         *text.flow("shrunk", [name, f"from {shrunk.file}", f"seed {shrunk.seed}", took, _ended(shrunk)], width),
@@ -46,8 +47,8 @@ def _ended(shrunk: ShrunkScenario) -> str:
 
 def _sizes(size: ScenarioSize) -> list[str]:
     return [
-        text.plural(size.nodes, "node"), text.plural(size.steps, "step"), text.plural(size.faults, "fault"),
-        f"{text.plural(size.artifacts, 'artifact')} of {format_size(size.bytes)}", text.plural(size.lines, "line"),
+        plural(size.nodes, "node"), plural(size.steps, "step"), plural(size.faults, "fault"),
+        f"{plural(size.artifacts, 'artifact')} of {format_size(size.bytes)}", plural(size.lines, "line"),
     ]  # fmt: skip
 
 

@@ -54,11 +54,6 @@ def since(moment: str | None, now: float) -> str:
     return format_duration(max(0.0, seconds))
 
 
-def plural(number: int, noun: str) -> str:
-    """`1 node`, `2 nodes`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 def bar(ratio: float | None, cells: int, *, ascii_only: bool) -> Text:
     """A bar of `cells` characters; full only when the ratio is 1."""
     full, empty = ("#", ".") if ascii_only else ("█", "░")

@@ -10,6 +10,7 @@ from p2pnet.cli.documents import Trace, TracedReceipt
 from p2pnet.cli.render import text
 from p2pnet.cli.render.waterfall import draw_waterfall, phase_figures
 from p2pnet.model.ids import DEFAULT_CLIENT
+from p2pnet.model.text import plural
 from p2pnet.model.units import format_size
 
 ROWS_MAX = 30  # above that only the critical path is drawn whole
@@ -45,10 +46,10 @@ def _facts(trace: Trace) -> list[str]:
 
 
 def _reach(trace: Trace) -> list[str]:
-    wasted = f"{text.plural(trace.duplicates, 'duplicate')}"
+    wasted = f"{plural(trace.duplicates, 'duplicate')}"
     if trace.duplicate_bytes:
         wasted += f", {format_size(trace.duplicate_bytes)} wasted"
-    hops = "" if trace.hops_max is None else f"{text.plural(trace.hops_max, 'hop')} at most"
+    hops = "" if trace.hops_max is None else f"{plural(trace.hops_max, 'hop')} at most"
     return [
         f"{trace.reached}/{trace.nodes - 1} nodes",
         f"last after {text.milliseconds(trace.latency_ms_max)}",
@@ -106,7 +107,7 @@ def _label(receipt: TracedReceipt, trace: Trace, *, ascii_only: bool) -> Text:
     if receipt.hop > 1 and receipt.latency_ms is not None:
         line.append(f"  = {text.milliseconds(receipt.latency_ms)}", style="dim")
     if receipt.duplicates:
-        line.append(f"  {text.plural(receipt.duplicates, 'duplicate')}", style="yellow")
+        line.append(f"  {plural(receipt.duplicates, 'duplicate')}", style="yellow")
     if receipt.edge_ms is None and not receipt.orphan and receipt.latency_ms is not None:
         line.append(f"  passed on before {receipt.sender} had all of it", style="dim")
     if receipt.orphan:

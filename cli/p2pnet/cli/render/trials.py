@@ -7,7 +7,7 @@ from rich.text import Text
 
 from p2pnet.cli.render import text
 from p2pnet.measure.wording import load_parts
-from p2pnet.model.text import some
+from p2pnet.model.text import plural, some
 from p2pnet.model.trials import Spread, TrialsReport
 from p2pnet.model.units import format_size
 
@@ -36,7 +36,7 @@ def _headline(trials: TrialsReport) -> list[Text | str]:
     last = trials.seed + trials.asked - 1
     return [
         Text(f"{trials.finished}{finished} of {trials.subnet}", style="bold cyan"),
-        text.plural(trials.nodes, "node") if trials.nodes else "",
+        plural(trials.nodes, "node") if trials.nodes else "",
         f"seed {trials.seed}" if last == trials.seed else f"seeds {trials.seed} to {last}",
         Text("simulated in virtual time", style="cyan"),
     ]
@@ -87,6 +87,6 @@ def _verdict(trials: TrialsReport, width: int) -> list[Text]:
         mark = Text("ok  " if one.ok else "MISS", style="green" if one.ok else "red")
         missed = [str(trial.seed) for trial in trials.trials if one.expr in trial.missed]
         seeds = f", not with seed {some(missed, SEEDS_SHOWN)}" if missed else ""
-        part = Text.assemble(mark, f" {one.expr}  (in {one.held} of {text.plural(one.trials, 'trial')}{seeds})")
+        part = Text.assemble(mark, f" {one.expr}  (in {one.held} of {plural(one.trials, 'trial')}{seeds})")
         lines += text.flow(label if not lines else "", [part], width, style=style)
     return lines or [Text(label, style=style)]
