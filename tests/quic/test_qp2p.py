@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.patience import PATIENCE_S
 from tests.quic import qp2p
 from tests.quic.relay import Relay, narrow
 
@@ -49,7 +50,7 @@ async def listening(world: World, settings: Settings | None = None) -> Endpoint:
 
 async def dialled(world: World, address: Any) -> Any:
     """Our client's connection to a stranger."""
-    return await (await world.endpoint(trust=Trust.anyone())).connect(address, timeout_s=5)
+    return await (await world.endpoint(trust=Trust.anyone())).connect(address, timeout_s=PATIENCE_S)
 
 
 async def test_it_gets_what_we_send_whatever_its_size(world: World, program: Path, until: Until) -> None:
@@ -172,7 +173,7 @@ async def test_a_path_of_1400_bytes_carries_our_messages_to_it(world: World, pro
 async def test_a_path_of_1400_bytes_carries_its_messages_to_us(world: World, program: Path, bi: bool) -> None:
     server = await listening(world)
     with Relay(server.address, drop=narrow(MTU_BYTES)) as path:
-        reports = await qp2p.load(program, path.address[1], 5, 1 << 20, 2, bi=bi, timeout_s=15)
+        reports = await qp2p.load(program, path.address[1], 5, 1 << 20, 2, bi=bi)
         assert_exactly_once(world, reports, 5)
 
 
