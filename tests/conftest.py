@@ -1,16 +1,22 @@
 """What every test of the house lives by."""
 
+import gc
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from hypothesis import settings
 
 TESTS = Path(__file__).parent
 # Folders whose tests bear their name as a marker: `make unit` leaves them out.
 MARKED = ("browser", "cluster", "e2e")
+GARBAGE = 64 << 20
+"""Bytes by which a process may grow before its garbage is collected: Python counts objects, and the cycles of a world that a
+test has left behind are few, but may hold megabytes of artifacts."""
 
 # A busy machine is no failure: examples are bounded in number and size, never in time.
 settings.register_profile("house", deadline=None)
@@ -26,6 +32,33 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         folder = item.path.relative_to(TESTS).parts[0]
         if folder in MARKED:
             item.add_marker(folder)
+
+
+def pytest_collection_finish() -> None:
+    """What has been imported and collected stays until the end: nobody needs to look through it for garbage."""
+    gc.collect()
+    gc.freeze()
+
+
+class Tidy:
+    """Collects garbage after a test when the process has grown by `GARBAGE`."""
+
+    def __init__(self) -> None:
+        self._process = psutil.Process()
+        self._before = self._process.memory_info().rss
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)  # around all that holds on to a test
+    def pytest_runtest_protocol(self) -> Iterator[None]:
+        """One test, and what it left behind."""
+        done = yield
+        if self._process.memory_info().rss > self._before + GARBAGE:
+            gc.collect()
+            self._before = self._process.memory_info().rss
+        return done
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Tidy(), "tidy")
 
 
 # Where no bytecode may lie beside the sources, each of the hundreds of processes that tests start would compile them anew.

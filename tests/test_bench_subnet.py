@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.patience import PATIENCE_S
 
 BENCH = """
 import sys
@@ -33,7 +34,7 @@ def test_a_bench_leaves_no_subnet_when_it_is_killed_nor_when_it_ends(how: signal
             bench.send_signal(how)
         bench.stdin.close()
         bench.wait(60)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_S
     while (state.exists() or _lives(lab)) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not state.exists()

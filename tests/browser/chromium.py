@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
+from tests.patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("chromium", "chromium-driver", "fonts-dejavu-core")
@@ -23,7 +24,7 @@ REQUIRED = os.environ.get("CI", "").lower() in {"1", "true"} or os.environ.get("
 SCREENSHOTS = Path(os.environ.get("P2PNET_SCREENSHOTS") or ROOT / "build" / "screenshots")
 """Where pictures and figures of the page are left for people; CI keeps them."""
 INSTALL_S = 150
-READY_S = 60
+READY_S = round(PATIENCE_S)
 PICTURE_PX_MAX = 4_000  # of height: software draws no larger ones
 ARGUMENTS = (
     "--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--hide-scrollbars", "--force-device-scale-factor=1",

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from tests.patience import PATIENCE_S
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.browser.chromium import SCREENSHOTS, Browser
@@ -381,15 +382,21 @@ def test_hundreds_of_nodes_are_painted_soon(browser, hundreds, folder):
     plain = folder / "plain.html"
     subprocess.run(
         [*PROGRAM, "report", "n500", "--on", "sim", "-q", "--html", str(plain)],
-        env=os.environ | {"P2PNET_STATE": str(folder / "state")}, check=True, capture_output=True, timeout=60,
+        env=os.environ | {"P2PNET_STATE": str(folder / "state")}, check=True, capture_output=True, timeout=PATIENCE_S,
     )  # fmt: skip
     figures: dict[str, list[int]] = {"plain": [], "full": []}
-    for _ in range(2):
+
+    def soon() -> bool:
+        return min(figures["full"]) <= max(PAINT_MS_MAX, PAINT_RATIO_MAX * min(figures["plain"]))
+
+    for number in range(10):  # a busy machine makes some later, and none sooner
+        if number >= 2 and soon():
+            break
         for name, page in (("plain", plain), ("full", hundreds)):
             browser.driver.get(page.as_uri())
             paint = browser.until("return performance.getEntriesByType('paint').map((one) => one.startTime)[0]")
             figures[name].append(round(paint))
-    assert min(figures["full"]) <= max(PAINT_MS_MAX, PAINT_RATIO_MAX * min(figures["plain"])), figures
+    assert soon(), figures
     browser.open(hundreds)
     assert reached(browser) == 499
     browser.picture("hundreds-1280-light")

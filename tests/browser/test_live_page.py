@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from tests.patience import PATIENCE_S
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.browser.chromium import Browser
@@ -36,7 +37,7 @@ def state(tmp_path: Path) -> Iterator[Path]:
 def p2pnet(state: Path, *words: str) -> None:
     done = subprocess.run(
         [*PROGRAM, *words], env=os.environ | {"P2PNET_STATE": str(state)}, capture_output=True, text=True, check=False,
-        timeout=90,
+        timeout=PATIENCE_S,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
 
@@ -139,7 +140,7 @@ def test_tabs_follow_a_subnet_its_buttons_act_and_a_lost_lab_is_said_and_found_a
     browser.driver.close()
     browser.driver.switch_to.window(first)
     served.send_signal(signal.SIGINT)
-    assert served.wait(20) == 130
+    assert served.wait(PATIENCE_S) == 130
     browser.until("return document.documentElement.dataset.live === 'cut off'")
     browser.driver.get("about:blank")
     browser.errors()  # that the server has gone is told there
@@ -153,8 +154,9 @@ def the_parts_beside_receipts_are_drawn(browser: Browser) -> None:
     )
     browser.until("return Boolean(p2pnetPage.drawn.series.drawn && p2pnetPage.model.snapshot.traffic.wire)")
     assert browser.run("return p2pnetPage.model.reach().received.at(-1)") == 10
-    drawn = "return Object.entries(p2pnetPage.drawn).filter(([, one]) => one.drawn).map(([key]) => key).sort()"
-    assert set(browser.run(drawn)) >= {"latency", "hops", "reach", "traffic", "series"}
+    browser.until(
+        "return ['latency', 'hops', 'reach', 'traffic', 'series'].every((one) => p2pnetPage.drawn[one]?.drawn)"
+    )
     assert "the way from" in browser.driver.find_element(By.ID, "slow").text
 
 
@@ -172,7 +174,7 @@ def nodes_that_are_down_are_marked_and_the_view_stays(browser: Browser) -> None:
     )
     press(browser, "break", kind="pause", value="", node=node)
     browser.until("return [...p2pnetPage.model.down.values()].join() === 'paused'")
-    assert "1 node not running" in browser.driver.find_element(By.CSS_SELECTOR, ".legend").text
+    browser.until("return document.querySelector('.legend').textContent.includes('1 node not running')")
     press(browser, "inject", count="1")
     browser.until(
         "return p2pnetPage.model.journeys.at(-1).order.length === 1 && p2pnetPage.model.journeys.length === 6"
@@ -180,7 +182,7 @@ def nodes_that_are_down_are_marked_and_the_view_stays(browser: Browser) -> None:
     assert browser.run("return p2pnetPage.drawn.network.drawing.sigma.getCamera().ratio") == 0.7
     browser.until("return p2pnetPage.model.snapshot.faults.find((one) => one.name === 'loss-1').state === 'ended'")
     browser.run("p2pnetPage.drawn.network.pick(p2pnetPage.model.nodes.indexOf(arguments[0]))", node)
-    assert "paused" in browser.driver.find_element(By.CSS_SELECTOR, ".picked").text
+    browser.until("return document.querySelector('.picked').textContent.includes('paused')")
     browser.picture("live-paused-1280-dark", "#network")
     press(browser, "heal", fault="pause-1")
     browser.until("return p2pnetPage.model.down.size === 0")

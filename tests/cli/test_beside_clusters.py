@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.patience import PATIENCE_S
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.cli.fake_kube import BEARER, FakeKube
@@ -65,7 +66,7 @@ def silent() -> Iterator[str]:
 
 
 def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE_S
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -265,6 +266,13 @@ def test_an_api_server_behind_tls_is_asked_with_what_the_kubeconfig_holds(
             kube_lookup.is_there("demo", beside=True)
 
 
+PATIENT = (
+    "import sys; from p2pnet.cli import app; from p2pnet.cli.verbs import ls; ls.CLUSTER_S = 3600.0;"
+    " sys.exit(app.main(sys.argv[1:]))"
+)
+"""The command line that would wait an hour for a cluster, and not 3 s."""
+
+
 @pytest.mark.parametrize(
     "words", [("ls",), ("ls", "--on", "cluster"), ("status", "demo", "--on", "cluster")], ids=" ".join
 )
@@ -272,28 +280,15 @@ def test_an_interrupt_ends_at_once_what_waits_for_a_silent_server(
     kubeconfig: Path, state: State, silent: str, words: tuple[str, ...]
 ) -> None:
     write(kubeconfig, server=silent)
-    # A machine may be too busy to ask within the 3 s that `ls` gives it: then there was nothing to interrupt yet.
-    assert any(_interrupted_in_time(state, words) for _ in range(3))
-
-
-def _interrupted_in_time(state: State, words: tuple[str, ...]) -> bool:
-    """Interrupts the command while it waits, and checks its end; False if it had given up before it asked."""
     with subprocess.Popen(
-        [sys.executable, "-m", "p2pnet.cli", *words], env=os.environ | {"P2PNET_STATE": str(state.root)},
+        [sys.executable, "-c", PATIENT, *words], env=os.environ | {"P2PNET_STATE": str(state.root)},
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     ) as command:  # fmt: skip
         assert command.stderr is not None
-        said = command.stderr.readline()
-        if "has not answered within 3 s" in said:
-            return False
-        assert "context work" in said  # it asks now
+        assert "context work" in command.stderr.readline()  # it asks now
         time.sleep(0.5)
         command.send_signal(signal.SIGINT)
-        since = time.monotonic()
-        # On a busy machine it may be at its end by itself: then it dies of the signal, which a shell calls 130 too.
-        assert command.wait(timeout=20) in {130, -signal.SIGINT}
-        assert time.monotonic() - since < 2.8  # it would wait for 3 s or more
-    return True
+        assert command.wait(timeout=PATIENCE_S) == 130
 
 
 def test_subnets_here_are_listed_in_the_time_a_silent_cluster_is_given(
@@ -310,4 +305,4 @@ def test_subnets_here_are_listed_in_the_time_a_silent_cluster_is_given(
     assert ended.returncode == 0, ended.stderr
     assert "has not answered within 3 s" in ended.stderr
     # 3 s are given; the rest is Python's start on a machine that others use. A client that waits by itself takes a minute.
-    assert time.monotonic() - since < 15
+    assert time.monotonic() - since < 50

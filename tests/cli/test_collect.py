@@ -13,6 +13,7 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from tests.patience import PATIENCE_S
 
 from p2pnet.cli.verbs.schema import schema_of
 from p2pnet.store import State, archive
@@ -155,7 +156,7 @@ def test_a_bundle_goes_through_a_pipe_whole(simulated: Callable[..., str], state
     run = simulated()
     words = [sys.executable, "-m", "p2pnet.cli", "collect", run, "-O", "-"]
     environ = {**os.environ, "P2PNET_STATE": str(state.root)}
-    done = subprocess.run(words, env=environ, capture_output=True, check=True, timeout=60)
+    done = subprocess.run(words, env=environ, capture_output=True, check=True, timeout=PATIENCE_S)
     (tmp_path / "x.tar.gz").write_bytes(done.stdout)
     opened = open_bundle(tmp_path / "x.tar.gz")
     assert opened.manifest.runs == [run]

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.patience import PATIENCE_S
 
 from p2pnet.cli import shell_completion
 from p2pnet.cli.app import main
@@ -186,4 +187,4 @@ def test_the_script_is_printed_and_no_file_is_written(p2pnet: Callable[..., Any]
 
 def in_shell(words: list[str], **more: str) -> "subprocess.CompletedProcess[str]":
     environment = os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}"} | more
-    return subprocess.run(words, capture_output=True, text=True, env=environment, timeout=60, check=False)
+    return subprocess.run(words, capture_output=True, text=True, env=environment, timeout=PATIENCE_S, check=False)

@@ -12,10 +12,10 @@ from typing import Any
 
 import jsonschema
 import pytest
+from tests.patience import PATIENCE_S
+from tests.terminal import on_terminal
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
-
-pytestmark = pytest.mark.timeout(120)
 
 
 class Bench:
@@ -30,12 +30,12 @@ class Bench:
         return subprocess.Popen(
             [sys.executable, "-m", "p2pnet.cli", *words],
             env=self.environment, cwd=self.folder, text=True, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, **how,
+            **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **how},
         )  # fmt: skip
 
     def run(self, *words: str, code: int = 0) -> "subprocess.CompletedProcess[str]":
         with self.start(*words) as process:
-            out, err = process.communicate(timeout=60)
+            out, err = process.communicate(timeout=PATIENCE_S)
         assert process.returncode == code, f"p2pnet {' '.join(words)}\n{out}\n{err}"
         return subprocess.CompletedProcess(words, process.returncode, out, err)
 
@@ -62,22 +62,13 @@ def alive(pid: int) -> bool:
     return state not in "ZX"
 
 
-def gone(pids: list[int], within_s: float = 10.0) -> bool:
+def gone(pids: list[int], within_s: float = PATIENCE_S) -> bool:
     deadline = time.monotonic() + within_s
     while any(map(alive, pids)):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.05)
     return True
-
-
-def run_began(bench: Bench) -> None:
-    """Returns a moment after a run is on disk, when whoever asked for it has been answered."""
-    deadline = time.monotonic() + 30
-    while not list((bench.folder / "state" / "runs").glob("r-*/run.json")):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    time.sleep(0.5)
 
 
 def test_an_artifact_goes_in_is_traced_fetched_and_withdrawn_and_down_leaves_nothing(bench: Bench) -> None:
@@ -144,15 +135,13 @@ def test_nodes_answer_a_ping_by_name_and_by_address_and_nobody_does_after_down(b
 def test_a_killed_lab_takes_its_nodes_along_and_leaves_an_invalid_run(bench: Bench) -> None:
     status = bench.document("up", "demo", "--nodes", "3")
     pids = [member["pid"] for member in status["members"]]
-    ticket = bench.document("inject", "demo", "--size", "1KiB", "--count", "600", "--rate", "20/s", "--no-wait")
-    with bench.start("report", "demo", ticket["run"]) as following:
-        time.sleep(1.0)
-
+    ticket = bench.document("inject", "demo", "--size", "1KiB", "--count", "6000", "--rate", "20/s", "--no-wait")
+    with on_terminal(bench.start, "report", "demo", ticket["run"]) as terminal:
+        terminal.until("published ")
         os.kill(bench.lab_pid("demo"), signal.SIGKILL)
-
-        _, err = following.communicate(timeout=30)
-    assert following.returncode == 5, err
-    assert f"run {ticket['run']} is invalid: the lab of demo is dead" in err
+        said = terminal.end()
+    assert terminal.process.returncode == 5, said
+    assert f"run {ticket['run']} is invalid: the lab of demo is dead" in said
     assert gone(pids)
 
     dead = bench.run("status", "demo", code=3)
@@ -166,20 +155,20 @@ def test_a_killed_lab_takes_its_nodes_along_and_leaves_an_invalid_run(bench: Ben
 
 def test_two_at_once_start_one_subnet_and_ctrl_c_detaches_from_a_run(bench: Bench) -> None:
     with bench.start("up", "twin", "--nodes", "2") as one, bench.start("up", "twin", "--nodes", "2") as two:
-        said = [process.communicate(timeout=60)[1] for process in (one, two)]
+        said = [process.communicate(timeout=PATIENCE_S)[1] for process in (one, two)]
     assert (one.returncode, two.returncode) == (0, 0), said
     assert sum("already" in text for text in said) == 1, said
 
-    with bench.start("inject", "twin", "--size", "1KiB", "--count", "60", "--rate", "20/s") as injecting:
-        run_began(bench)
-        injecting.send_signal(signal.SIGINT)
-        _, err = injecting.communicate(timeout=30)
-    assert injecting.returncode == 130
-    assert "Next: p2pnet report twin r-" in err
-    run = err.split("p2pnet report twin ")[1].split()[0]
+    with on_terminal(bench.start, "inject", "twin", "--size", "1KiB", "--count", "100", "--rate", "20/s") as terminal:
+        terminal.until("published ")
+        terminal.process.send_signal(signal.SIGINT)
+        words = terminal.end()
+    assert terminal.process.returncode == 130
+    assert "Next: p2pnet report twin r-" in words
+    run = words.split("p2pnet report twin ")[1].split()[0]
 
     report = bench.document("report", "twin", run)
-    assert (report["artifacts"], report["verdict"]) == (60, "pass")
+    assert (report["artifacts"], report["verdict"]) == (100, "pass")
 
 
 def test_faults_are_held_lasting_kept_and_cleared_and_nodes_die_as_ordered(bench: Bench) -> None:
@@ -198,7 +187,7 @@ def test_faults_are_held_lasting_kept_and_cleared_and_nodes_die_as_ordered(bench
             held = json.loads(holding.stdout.readline())
             assert standing() == {held["name"]: "lease"}
             holding.send_signal(end)
-            _, err = holding.communicate(timeout=30)
+            _, err = holding.communicate(timeout=PATIENCE_S)
         assert holding.returncode == 0, err
         assert f"{held['name']} is healed" in err
         assert standing() == {}

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -11,6 +13,7 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.cli.fake_kube import FakeKube, deployment
+from tests.patience import PATIENCE_S
 
 from p2pnet.cli.cluster_checks import examine
 from p2pnet.cli.documents import Examination
@@ -478,9 +481,11 @@ async def test_a_command_ends_with_the_one_who_waits_for_it(tmp_path: Path) -> N
     assert (tmp_path / "said").read_text() == "ended\n"
 
 
-async def test_a_command_whose_children_hold_its_pipe_ends_when_it_ends() -> None:
+async def test_a_command_whose_children_hold_its_pipe_ends_when_it_ends(tmp_path: Path) -> None:
     heard: list[str] = []
-    await asyncio.wait_for(ShellRunner().run(["sh", "-c", "sleep 5 & echo done"], heard.append, timeout_s=60), 4)
+    words = ["sh", "-c", f"sleep 600 & echo $! > {tmp_path}/pid; echo done"]
+    await asyncio.wait_for(ShellRunner().run(words, heard.append, timeout_s=300), PATIENCE_S)
+    os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
     assert heard == ["done"]
 
 

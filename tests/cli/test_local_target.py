@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.patience import PATIENCE_S
 
 from p2pnet.cli.progress import NoProgress
 from p2pnet.cli.targets import lab_process, local
@@ -299,7 +300,7 @@ async def test_a_lab_that_is_silent_is_stopped_by_its_pid_alone(
 
         assert await place.remove("demo", NoProgress()) is True
 
-    assert await asyncio.wait_for(process.wait(), 5) < 0
+    assert await asyncio.wait_for(process.wait(), PATIENCE_S) < 0
     assert not path.exists()
 
 

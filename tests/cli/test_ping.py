@@ -14,6 +14,7 @@ from typing import Any
 import jsonschema
 import msgspec
 import pytest
+from tests.patience import PATIENCE_S
 
 from p2pnet.cli.documents import Ping, Pings, RoundTrip
 from p2pnet.cli.outcome import CommandError, Outcome
@@ -226,7 +227,7 @@ async def test_the_mtu_is_what_the_search_for_it_comes_to(
 async def test_cancelling_closes_what_was_opened(place: Place, pinged: Pinged, silent: str) -> None:
     address = await place.peer("anna")
     asking = asyncio.ensure_future(pinged(address, silent, **place.leaf("bert"), timeout_s=60.0))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while not place.endpoints[0].connections:
             await asyncio.sleep(0.01)
 

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import TextIO
 
 import pytest
+from tests.patience import PATIENCE_S
 
 from p2pnet.cli.interaction import is_gone, while_read
 
 
 async def _wait(stream: TextIO) -> None:
-    async with asyncio.timeout(20), while_read(stream):
+    async with asyncio.timeout(PATIENCE_S), while_read(stream):
         await asyncio.Event().wait()
 
 

@@ -349,7 +349,6 @@ def bundles(p2pnet: Call, state: State) -> dict[str, list[str]]:
     return found
 
 
-@pytest.mark.timeout(240)
 def test_whatever_stands_in_a_bundle_it_is_read_or_refused(p2pnet: Call, bundles: dict[str, list[str]]) -> None:
     """Changes of one value each, in documents that are whole otherwise."""
     chance = random.Random(int(os.environ.get("P2PNET_FUZZ_SEED", "7")))

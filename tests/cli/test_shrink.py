@@ -12,6 +12,7 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from tests.patience import PATIENCE_S
 
 from p2pnet.cli import shrinking
 from p2pnet.cli.verbs.schema import schema_of
@@ -150,7 +151,6 @@ def test_a_failure_in_the_simulator_offers_to_be_shrunk(p2pnet: Call) -> None:
     assert "block: true" in drawn.out
 
 
-@pytest.mark.timeout(180)
 def test_ctrl_c_keeps_the_smallest_so_far(state: Any, tmp_path: Path) -> None:
     load = {"name": "after", "inject": {"size": "32KiB", "count": 40, "rate": "20/s", "within": "5s"}}
     story = write(*({**BEFORE, "name": f"before-{at}"} for at in range(6)), OUT, load, nodes=24)
@@ -160,7 +160,7 @@ def test_ctrl_c_keeps_the_smallest_so_far(state: Any, tmp_path: Path) -> None:
         assert process.stderr is not None
         assert any("shrinking while" in line for line in process.stderr)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130, err
     found = json.loads(out)
     assert found["state"] == "cancelled"

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+from tests.patience import PATIENCE_S
 
 from p2pnet.cli import target_choice
 from p2pnet.cli.capacity import Machine
@@ -448,8 +450,7 @@ class Program:
 
     def begun(self) -> None:
         """Returns when a run has begun to be simulated."""
-        while not list(self.state.runs.glob("r-*/writer.json")):
-            os.sched_yield()
+        until(lambda: list(self.state.runs.glob("r-*/writer.json")))
 
 
 @pytest.fixture
@@ -457,13 +458,12 @@ def program(tmp_path: Path) -> Program:
     return Program(tmp_path)
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_told_to_stop_it_reports_and_keeps_what_there_is(program: Program, document: str, number: int) -> None:
     process = program.start("sim", "-f", document, *LONG, "-o", "json")
     program.begun()
     process.send_signal(number)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=PATIENCE_S)
 
     assert process.returncode == 130, err
     report = json.loads(out)
@@ -489,7 +489,6 @@ sys.exit(app.main(sys.argv[1:]))
 """
 
 
-@pytest.mark.timeout(60)
 def test_told_twice_it_ends_at_once_and_leaves_nothing(program: Program, document: str) -> None:
     words = [sys.executable, "-c", STUBBORN, "sim", "-f", document]
     with subprocess.Popen(
@@ -500,28 +499,34 @@ def test_told_twice_it_ends_at_once_and_leaves_nothing(program: Program, documen
         process.send_signal(signal.SIGINT)
         assert process.stdout.readline() == "told\n"
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=PATIENCE_S)
 
     assert process.returncode == 130
     assert "nothing is kept" in err
     assert list(program.state.runs.glob("r-*")) == []
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_no_process_is_left_of_trials(program: Program, document: str, number: int) -> None:
     process = program.start("sim", "-f", document, *LONG, "--trials", "4", "--jobs", "2", "-o", "json")
-    while len(workers := children(process.pid)) < 2:
-        os.sched_yield()
+    workers = until(lambda: len(found := children(process.pid)) == 2 and found)
     process.send_signal(number)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=PATIENCE_S)
 
     assert process.returncode == (-9 if number == signal.SIGKILL else 130), err
     if number != signal.SIGKILL:
         assert json.loads(out)["invalid"] == ["4 trials not finished"]
         assert "interrupted after 0 of 4 trials" in err
-    while any(map(is_running, workers)):  # of a killed command they learn by the end of their pipe
-        os.sched_yield()
+    until(lambda: not any(map(is_running, workers)))  # of a killed command they learn by the end of their pipe
+
+
+def until(holds: Callable[[], Any]) -> Any:
+    """What it gives as soon as it gives something true."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not (found := holds()):
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    return found
 
 
 def children(pid: int) -> list[int]:
@@ -538,7 +543,6 @@ def is_running(pid: int) -> bool:
         return False
 
 
-@pytest.mark.timeout(60)
 def test_what_a_killed_one_left_is_removed_by_the_next(program: Program, document: str) -> None:
     process = program.start("sim", "-f", document, *LONG)
     program.begun()
@@ -547,18 +551,17 @@ def test_what_a_killed_one_left_is_removed_by_the_next(program: Program, documen
     [left] = program.state.runs.glob("r-*")
 
     with program.start("sim", "-f", document) as after:
-        after.communicate(timeout=30)
+        after.communicate(timeout=PATIENCE_S)
     assert after.returncode == 0
     assert not left.exists()
 
 
-@pytest.mark.timeout(60)
 def test_a_state_directory_that_cannot_be_written_is_2_before_anything_is_simulated(
     program: Program, document: str, tmp_path: Path
 ) -> None:
     program.state.root.write_text("a file where the directory should be")
     with program.start("sim", "-f", document, *LONG) as process:
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=PATIENCE_S)
 
     assert process.returncode == 2
     assert "cannot begin a run" in err
@@ -592,7 +595,7 @@ def test_events_beyond_the_bound_are_left_out_and_that_is_said(
 def test_the_document_may_come_from_stdin(program: Program) -> None:
     process = subprocess.run(
         [sys.executable, "-m", "p2pnet.cli", "sim", "-f", "-", "-o", "json"],
-        env=program.environment, text=True, input=DOCUMENT, capture_output=True, timeout=30, check=False,
+        env=program.environment, text=True, input=DOCUMENT, capture_output=True, timeout=PATIENCE_S, check=False,
     )  # fmt: skip
     assert process.returncode == 0, process.stderr
     assert json.loads(process.stdout)["subnet"] == "demo"

@@ -5,8 +5,9 @@
 #                                 certmanager (3 min)
 #   cluster.sh up [NODES]         start and wait until the nodes are Ready (5 s); 0: a control plane alone, no scheduler
 #   cluster.sh api down|up        the API server dies at once, or comes back
-#   cluster.sh base               make the image localhost/p2pnet-base:bookworm, for BASE_IMAGE (1 min)
-#   cluster.sh images             build localhost/p2pnet-{node,operator}:test from this repository
+#   cluster.sh base               make the image localhost/p2pnet-base:trusting, for BASE_IMAGE (1 min)
+#   cluster.sh images             build localhost/p2pnet-{node,operator}:test from this repository, if it has changed
+#   cluster.sh image STAGE NAME   build one of them, under another name as well
 #   cluster.sh load IMAGE...      give an image to every node
 #   cluster.sh exec COMMAND...    run a command in the cluster's network, with KUBECONFIG, kubectl and helm
 #   cluster.sh join N             one more machine, with the images that the others were given
@@ -25,12 +26,14 @@ BIN=$CLUSTER_HOME/bin
 NS=${CLUSTER_NAME:-p2pnet-cluster} # node 0 lives in the network namespace $NS, node N in $NS-N
 RUN=$CLUSTER_HOME/run/$NS
 LOGS=$CLUSTER_HOME/logs/$NS
+WITHIN_S=240 # for a part of it to be ready, which takes seconds: the machine may be busy
 HELM_VERSION=v4.3.1
 NODE_IP=10.99.0.1 # node N has 10.99.0.(N+1)
 CONTROLLERS_ALONE=clusterrole-aggregation,deployment,garbage-collector-controller,job,namespace,replicaset,resourcequota,\
 root-ca-certificate-publisher-controller,serviceaccount,serviceaccount-token
 STRAY="/var/lib/kubelet /var/lib/cni /var/log/containers" # fixed places of kubelet and CNI, hidden from the machine
 CERTIFICATES=/etc/ssl/certs/ca-certificates.crt
+BASE=localhost/p2pnet-base:trusting
 PACKAGES=(containerd runc containernetworking-plugins iptables conntrack iproute2 buildah debootstrap gcc libc6-dev openssl)
 export KUBECONFIG=$RUN/admin.kubeconfig PATH=$BIN:$PATH BUILDAH_RUNTIME=runc # crun refuses machines with both kinds of cgroups
 
@@ -93,7 +96,21 @@ stamp() { echo "$2" >"$BIN/.$1"; }
 
 # --- images ---
 
-base() { # Debian's own Python, for machines that reach no image registry
+base() { # Debian's own Python, for machines that reach no image registry; and one that trusts what this machine does
+  debian
+  local made_of folder format='{{index .OCIv1.Config.Labels "made-of"}}'
+  [ -e $CERTIFICATES ] || { buildah tag localhost/p2pnet-base:bookworm "$BASE" && return; }
+  made_of=$({ image_id localhost/p2pnet-base:bookworm && cat $CERTIFICATES; } | sha256sum | cut -c1-32)
+  [ "$(buildah inspect --type image --format "$format" "$BASE" 2>/dev/null)" != "$made_of" ] || return 0
+  folder=$(mktemp -d)
+  cp $CERTIFICATES "$folder/ca.crt"
+  # A machine may trust an authority of its own for its package index; what is built on it must, too.
+  printf 'FROM localhost/p2pnet-base:bookworm\nCOPY ca.crt %s\nENV PIP_CERT=%s\n' $CERTIFICATES $CERTIFICATES |
+    buildah bud -q --label "made-of=$made_of" -f - -t "$BASE" "$folder" >/dev/null
+  rm -rf "$folder"
+}
+
+debian() {
   buildah inspect localhost/p2pnet-base:bookworm >/dev/null 2>&1 && return
   install_packages
   local root=$CLUSTER_HOME/base
@@ -106,15 +123,31 @@ base() { # Debian's own Python, for machines that reach no image registry
     buildah bud -q -f - -t localhost/p2pnet-base:bookworm "$root" >/dev/null
 }
 
+image_id() { buildah inspect --type image --format '{{.FromImageID}}' "$1" 2>/dev/null; } # IMAGE
+
 images() {
+  image node
+  image operator
+}
+
+image() { # STAGE [NAME]: what buildah finds in its cache costs it seconds, so it is asked only where files have changed
+  local target=$1 image=localhost/p2pnet-$1:test made_of
   base
-  local target options=()
-  # A machine may trust an authority of its own for its package index; the build must, too.
-  [ -e $CERTIFICATES ] && options+=(--volume "$CERTIFICATES:$CERTIFICATES:ro" --build-arg "PIP_CERT=$CERTIFICATES")
-  for target in node operator; do
-    buildah bud -q --layers "${options[@]}" --build-arg BASE_IMAGE=localhost/p2pnet-base:bookworm \
-      --target "$target" -t "localhost/p2pnet-$target:test" -f "$REPOSITORY/Dockerfile" "$REPOSITORY" >/dev/null
-  done
+  made_of=$(sources | sha256sum | cut -c1-32)
+  if [ "$(cat "$CLUSTER_HOME/images/$target" 2>/dev/null)" != "$made_of $(image_id "$image")" ]; then
+    buildah bud -q --layers --build-arg BASE_IMAGE="$BASE" --target "$target" -t "$image" \
+      -f "$REPOSITORY/Dockerfile" "$REPOSITORY" >/dev/null
+    mkdir -p "$CLUSTER_HOME/images"
+    echo "$made_of $(image_id "$image")" >"$CLUSTER_HOME/images/$target"
+  fi
+  [ $# = 1 ] || buildah tag "$image" "$2"
+}
+
+sources() { # all that an image is made of
+  image_id "$BASE"
+  cd "$REPOSITORY"
+  sed -n 's/^!//p' .dockerignore | xargs -I{} find {} -type f -not -path '*/__pycache__/*' -not -path '*.egg-info/*' -print0 |
+    sort -z | xargs -0 sha256sum Dockerfile .dockerignore
 }
 
 load() {
@@ -123,7 +156,7 @@ load() {
   for image in "$@"; do
     file=$RUN/images/${image//[\/:]/_}.tar
     rm -f "$file" # an archive is not written twice
-    buildah push -q --disable-compression "$image" "oci-archive:$file:$image"
+    buildah push -q "$image" "docker-archive:$file:$image" # of all forms the one that buildah does not compress
     for node in "$RUN"/node*/; do import "$node" "$file"; done
   done
 }
@@ -155,7 +188,7 @@ start() { # NODE NAME COMMAND...
   echo $! >"$RUN/$name.pid"
 }
 
-stop() { # NAME...: TERM to all, two seconds' grace, KILL
+stop() { # NAME...: TERM to all, two seconds' grace, KILL; none is left
   local name pids=()
   for name in "$@"; do
     [ -e "$RUN/$name.pid" ] && pids+=("$(cat "$RUN/$name.pid")")
@@ -168,11 +201,18 @@ stop() { # NAME...: TERM to all, two seconds' grace, KILL
     sleep 0.1
   done
   kill -9 "${pids[@]}" 2>/dev/null || true
+  until_true gone "${pids[@]}"
 }
 
-until_true() { # SECONDS COMMAND...
-  local deadline=$((SECONDS + $1))
-  shift
+gone() { # PID...: a zombie, which only its parent takes away, is gone, too
+  local pid
+  for pid in "$@"; do
+    [ ! -e "/proc/$pid" ] || grep -q '^State:[[:space:]]*Z' "/proc/$pid/status" 2>/dev/null || [ ! -e "/proc/$pid" ] || return 1
+  done
+}
+
+until_true() { # COMMAND...: for as long as it takes on a busy machine
+  local deadline=$((SECONDS + WITHIN_S))
   until "$@" >/dev/null 2>&1; do
     [ $SECONDS -lt $deadline ] || die "timed out: $*; logs are in $LOGS"
     sleep 0.2
@@ -194,7 +234,7 @@ up() {
   cd "$RUN"
   control_plane "$nodes"
   [ "$nodes" = 0 ] || machines "$nodes"
-  until_true 60 inside kubectl get serviceaccount default
+  until_true inside kubectl get serviceaccount default
 }
 
 machines() {
@@ -206,7 +246,7 @@ machines() {
   pause_image
 }
 
-ready() { until_true 60 inside kubectl wait --for=condition=Ready "node/node$1" --timeout=1s; } # N
+ready() { until_true inside kubectl wait --for=condition=Ready "node/node$1" --timeout=1s; } # N
 
 join() { # N
   local file
@@ -264,7 +304,7 @@ apiserver() {
     --service-account-key-file=pki/sa.pub --token-auth-file=pki/tokens.csv --authorization-mode=Node,RBAC \
     --cert-dir=pki --bind-address=$NODE_IP --advertise-address=$NODE_IP --secure-port=6443 --allow-privileged=true \
     --kubelet-preferred-address-types=InternalIP
-  until_true 60 inside kubectl get --raw /readyz
+  until_true inside kubectl get --raw /readyz
 }
 
 api() { # down | up
@@ -293,7 +333,7 @@ node() { # containerd, kubelet and proxy of node N, in a mount namespace of thei
   start "$1" "containerd$1" unshare --mount --propagation private sh -ec '
     for folder in /run $0; do mount -t tmpfs p2pnet "$folder"; done
     exec containerd -c "$1"' "$STRAY" "$folder/containerd.toml"
-  until_true 20 ctr -a "$folder/containerd.sock" version
+  until_true ctr -a "$folder/containerd.sock" version
   local mounts
   mounts=/proc/$(cat "$RUN/containerd$1.pid")/ns/mnt
   start "$1" "kubelet$1" nsenter --mount="$mounts" --wd="$RUN" kube kubelet --config="$folder/kubelet.yaml" \
@@ -330,26 +370,34 @@ down() {
   # Where they were made for this, they are empty. Not while another cluster has mounts on them: those would go, too.
   # shellcheck disable=SC2086 # several folders
   rmdir "$CLUSTER_HOME/run" 2>/dev/null && rmdir $STRAY 2>/dev/null || true
-  find /sys/fs/cgroup -depth -type d -path "*/$NS-node*" -exec rmdir {} + 2>/dev/null || true
+  (WITHIN_S=60 until_true no_groups) || true # those of processes that have just been killed go when these are gone
 }
 
-locked() { # one at a time builds, starts or ends
+no_groups() {
+  find /sys/fs/cgroup -depth -type d -path "*/$NS-node*" -exec rmdir {} + 2>/dev/null || true
+  [ -z "$(find /sys/fs/cgroup -type d -path "*/$NS-node*" -print -quit)" ]
+}
+
+locked() { # LOCK COMMAND...: one at a time builds, starts or ends, and one makes images, which keeps nobody from starting
   mkdir -p "$CLUSTER_HOME"
-  exec 9>"$CLUSTER_HOME/lock"
+  exec 9>"$CLUSTER_HOME/$1"
   flock 9
+  shift
   "$@"
 }
 
 command=${1:-}
 [ $# -eq 0 ] || shift
 case $command in
-  build | base | images | down) locked "$command" ;;
-  up) locked up "${1:-1}" ;;
+  build | down) locked lock "$command" ;;
+  up) locked lock up "${1:-1}" ;;
+  base | images) locked images-lock "$command" ;;
+  image) locked images-lock image "$@" ;;
   load) load "$@" ;;
-  join) locked join "$1" ;;
+  join) locked lock join "$1" ;;
   kill-node) kill_node "$1" ;;
   forget) locked forget "$1" ;;
-  api) locked api "${1:-}" ;;
+  api) locked lock api "${1:-}" ;;
   exec) inside "$@" ;;
   *)
     sed -n 's/^#   //p' "${BASH_SOURCE[0]}" >&2

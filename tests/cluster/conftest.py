@@ -97,7 +97,5 @@ def operator(images: Cluster) -> Cluster:
 def namespace(cluster: Cluster) -> Iterator[str]:
     """A namespace of the test's own that takes only restricted pods."""
     name = f"test-{uuid.uuid4().hex[:8]}"
-    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
-    yield name
+    yield cluster.namespace(name)
     cluster.kubectl("delete", "namespace", name, "--wait=false")

@@ -1,6 +1,8 @@
 """A Subnet in a namespace of its own, as a test sees and treats it."""
 
+import contextlib
 import json
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from tests.cluster.kit import ROOT, Cluster, conditions, until
@@ -10,6 +12,8 @@ KINDS = {
     "poddisruptionbudgets": "poddisruptionbudget.policy", "networkpolicies": "networkpolicy.networking.k8s.io",
 }  # fmt: skip
 """Everything the operator makes for a Subnet, and what kubectl calls one of each."""
+READY_S = 600.0
+"""For a Subnet to be as asked: far above what it takes, for the machine may be busy."""
 
 
 class Demo:
@@ -63,12 +67,12 @@ class Demo:
         return self.kubectl("get", "--raw", f"/api/v1/namespaces/{self.namespace}/pods/{pod}:{port}/proxy/metrics")
 
     def uids(self) -> dict[str, str]:
-        """Of the ready node pods."""
-        return {
-            pod["metadata"]["name"]: pod["metadata"]["uid"]
-            for pod in self.pods()
-            if conditions(pod).get("Ready") == "True" and "deletionTimestamp" not in pod["metadata"]
-        }
+        """Of the node pods that are not on their way out: who has been replaced has another one."""
+        return _uids(_staying(self.pods()))
+
+    def ready(self) -> dict[str, str]:
+        """Of those that are ready now. A probe that comes late on a busy machine takes one out for a while."""
+        return _uids(pod for pod in _staying(self.pods()) if conditions(pod).get("Ready") == "True")
 
     def objects(self) -> set[str]:
         """Kind and name of everything that is the Subnet's."""
@@ -80,7 +84,7 @@ class Demo:
 
     def until_pods(self, count: int) -> dict[str, str]:
         def there() -> dict[str, str]:
-            found = self.uids()
+            found = self.ready()
             return found if len(found) == count else {}
 
         return until(there, f"{count} pods are ready", every_s=0.1)
@@ -91,13 +95,60 @@ class Demo:
             status = subnet.get("status", {})
             current = status.get("observedGeneration") == subnet["metadata"]["generation"]
             all_there = status.get("nodes") == dict.fromkeys(("desired", "ready", "connected"), nodes)
-            return subnet if current and all_there and conditions(subnet).get("Ready") == "True" else None
+            said = current and all_there and conditions(subnet).get("Ready") == "True"
+            # A status may be of before a pod went that has just been deleted.
+            pods = -(-nodes // subnet["spec"].get("nodesPerPod", 1))
+            return subnet if said and len(self.ready()) == len(self.pods()) == pods else None
 
         try:
-            return until(ready, f"{nodes} nodes are ready and connected", within_s=180, every_s=0.1)
+            return until(ready, f"{nodes} nodes are ready and connected", READY_S, every_s=0.1)
         except AssertionError:
             print(self.kubectl("get", "subnets,pods"), self.kubectl("describe", "subnet", "demo"))
             raise
+
+
+def _staying(pods: Iterable[Any]) -> Iterator[Any]:
+    return (pod for pod in pods if "deletionTimestamp" not in pod["metadata"])
+
+
+def _uids(pods: Iterable[Any]) -> dict[str, str]:
+    return {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in pods}
+
+
+class Standing:
+    """Who stands, and how many did at the worst moment that was seen.
+
+    A pod that was ready once stands until it is told to end: a probe that comes late on a busy machine takes nobody away.
+    """
+
+    def __init__(self, demo: Demo) -> None:
+        self._demo = demo
+        self._were_ready: set[str] = set(demo.ready().values())
+        self.least = len(self._were_ready)
+
+    def look(self) -> dict[str, str]:
+        """Name -> uid of those that stand now."""
+        pods = self._demo.pods()
+        self._were_ready |= {pod["metadata"]["uid"] for pod in pods if conditions(pod).get("Ready") == "True"}
+        now = {name: uid for name, uid in _uids(_staying(pods)).items() if uid in self._were_ready}
+        self.least = min(self.least, len(now))
+        return now
+
+
+def until_nothing_is_left(cluster: Cluster, namespace: str, name: str) -> None:
+    """Wait until no object of the Subnet `name` is there: what is not a pod is collected in the background."""
+
+    def left() -> set[str]:
+        return {
+            f"{plural}/{one['metadata']['name']}"
+            for plural in ("subnets", *KINDS)
+            for one in cluster.objects(plural, namespace)
+            if one["metadata"]["name"].startswith(name)
+        }
+
+    with contextlib.suppress(AssertionError):  # what is left says more
+        until(lambda: not left(), "nothing is left of it")
+    assert left() == set()
 
 
 def whole(nodes: int) -> set[str]:

@@ -39,19 +39,22 @@ class AfterChanges(Fault):
         return answer
 
 
-class Slow(Fault):
-    """What `which` picks is answered `seconds` later, while `on`."""
+class Hangs(Fault):
+    """What `which` picks is not answered as long as it is `on`."""
 
-    def __init__(self, seconds: float, which: Callable[[Ask], bool]) -> None:
+    def __init__(self, which: Callable[[Ask], bool]) -> None:
         self.on = True
-        self._seconds = seconds
         self._which = which
         self.waiting = 0
 
     async def instead(self, ask: Ask) -> Answer | None:
         if self.on and self._which(ask):
             self.waiting += 1
-            await asyncio.sleep(self._seconds)
+            try:
+                while self.on:
+                    await asyncio.sleep(0.05)
+            finally:
+                self.waiting -= 1
         return None
 
 

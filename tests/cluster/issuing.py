@@ -16,6 +16,8 @@ from tests.cluster.kit import Cluster, until
 from p2pnet.trust import Authority
 
 KINDS = ("certificates", "certificaterequests", "issuers")
+END_S = 120.0
+"""For its controllers to end when they are told to."""
 
 
 def home() -> Path:
@@ -38,7 +40,7 @@ class CertManager:
                 "apply", "--server-side", "-f", str(home() / "certmanager" / f"cert-manager.io_{kind}.yaml")
             )
         for kind in KINDS:
-            self._cluster.kubectl("wait", "--for=condition=Established", f"crd/{kind}.cert-manager.io", "--timeout=60s")
+            self._cluster.established(f"{kind}.cert-manager.io")
 
     def forget(self) -> None:
         """Take them away again."""
@@ -60,7 +62,7 @@ class CertManager:
             yield
         finally:
             os.killpg(process.pid, signal.SIGTERM)
-            process.wait(timeout=30)
+            process.wait(timeout=END_S)
 
     def issuer(self, name: str) -> Authority:
         """A CA Issuer with a new authority; an Issuer of that name gets it in place of its former one."""
@@ -85,9 +87,7 @@ class CertManager:
         }  # fmt: skip
         body = {"apiVersion": "cert-manager.io/v1", "kind": "Certificate", "metadata": {"name": name}, "spec": spec}
         self._cluster.apply(body, self.namespace)
-        self._cluster.kubectl(
-            "wait", "--for=condition=Ready", f"certificate/{name}", "--namespace", self.namespace, "--timeout=60s"
-        )
+        self._cluster.wait(f"certificate/{name}", "condition=Ready", self.namespace)
 
     def certificates(self) -> dict[str, Any]:
         """Name -> Certificate."""

@@ -16,7 +16,6 @@ KIND_VERSION=v0.33.0
 CRICTL_VERSION=v1.36.0
 PACKAGES=(podman runc conmon jq) # without crun, which buildah would prefer, and which refuses machines with both kinds of cgroups
 INSIDE=systemd,systemd-sysv,dbus,containerd,runc,containernetworking-plugins,iptables,conntrack,iproute2,ethtool,socat,mount,kmod,procps
-CERTIFICATES=/etc/ssl/certs/ca-certificates.crt
 export BUILDAH_RUNTIME=runc
 
 die() {
@@ -91,14 +90,11 @@ pause() { # FILE
   buildah push -q localhost/pause:1 "docker-archive:$1:localhost/pause:1"
 }
 
-python_image() { # what the Dockerfile begins with, where no registry has it: Debian's Python, which trusts what this machine does
-  local folder
-  ! buildah inspect docker.io/library/python:3.13-slim >/dev/null 2>&1 || return 0
-  folder=$(mktemp -d)
-  cp "$CERTIFICATES" "$folder/ca.crt"
-  printf 'FROM localhost/p2pnet-base:bookworm\nCOPY ca.crt %s\nENV PIP_CERT=%s\n' "$CERTIFICATES" "$CERTIFICATES" |
-    buildah bud -q -f - -t docker.io/library/python:3.13-slim "$folder" >/dev/null
-  rm -rf "$folder"
+python_image() { # what the Dockerfile begins with, where no registry has it: that of cluster.sh, for then what it built is not built again
+  local python=docker.io/library/python:3.13-slim found
+  if ! found=$(buildah inspect --type image --format '{{.OCIv1.Config.Env}}' $python 2>/dev/null) || [[ $found == *PIP_CERT=* ]]; then
+    buildah tag localhost/p2pnet-base:trusting $python
+  fi
 }
 
 inside() { # COMMAND...

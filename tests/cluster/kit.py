@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeVar
 
+import aiohttp
 from tests.cluster.inside import Inside
 from tests.cluster.server import Server, Thing
 from tests.cluster.shell import Shell
@@ -24,8 +25,13 @@ KEEP = "P2PNET_KEEP_CLUSTER"
 """Set to 1 while working on tests: a running cluster is used, and left running."""
 NODE_IMAGE = "localhost/p2pnet-node:test"
 OPERATOR_IMAGE = "localhost/p2pnet-operator:test"
-PODS_S = 90.0
+PODS_S = 300.0
 """For pods to do what they should: far above what it takes, for the machine may be busy."""
+NOT_YET = (AssertionError, LookupError, ValueError, TypeError, StopIteration, OSError, aiohttp.ClientError)
+"""What a question raises while what it asks about is not there, or whoever is asked has no time for it: it is asked again."""
+
+HELM_WITHIN = "8m"
+"""For what helm does to come about, as it is told: two ends of the operator and two starts, on a busy machine."""
 
 T = TypeVar("T")
 
@@ -157,10 +163,29 @@ class Cluster:
             document = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(document)})
         return self.kubectl("apply", "--namespace", namespace, "--filename", "-", text=document)
 
+    def namespace(self, name: str, *, restricted: bool = True) -> str:
+        """Make a namespace, which takes only restricted pods unless told otherwise; pods may be made in it from now on."""
+        labels = {"pod-security.kubernetes.io/enforce": "restricted"} if restricted else {}
+        self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
+        # No pod is let in before its account is there, which a controller makes in its own time.
+        until(lambda: self.object("serviceaccounts", name, "default"), f"pods may be made in {name}", every_s=0.05)
+        return name
+
+    def wait(self, thing: str, what: str, namespace: str = "default") -> None:
+        """`kubectl wait --for=WHAT THING`."""
+        self.kubectl("wait", f"--for={what}", thing, "--namespace", namespace, f"--timeout={PODS_S:g}s")
+
+    def established(self, definition: str) -> None:
+        """Wait until the API server serves what a definition defines."""
+        crd = f"crd/{definition}"
+        # kubectl refuses to wait for an object that has no conditions at all yet, as on a busy machine.
+        until(lambda: '"conditions"' in self.kubectl("get", crd, "-o", "json"), f"{crd} has conditions")
+        self.wait(crd, "condition=Established")
+
     def install(self) -> None:
         """The operator, as a user would install it; new pods even where only the images behind the tags have changed."""
         self.run(
-            "helm", "upgrade", "--install", "p2pnet", str(ROOT / "charts" / "p2pnet"), "--wait", "--timeout", "4m",
+            "helm", "upgrade", "--install", "p2pnet", str(ROOT / "charts" / "p2pnet"), "--wait", "--timeout", HELM_WITHIN,
             "--namespace", "p2pnet-system", "--create-namespace",
             "--set", "image.repository=localhost/p2pnet-operator,image.tag=test",
             "--set", "nodeImage.repository=localhost/p2pnet-node,nodeImage.tag=test",
@@ -196,13 +221,18 @@ class Cluster:
 
 
 def until(condition: Callable[[], T | None], what: str, within_s: float = PODS_S, every_s: float = 0.5) -> T:
-    """The first truthy answer."""
+    """The first truthy answer. It is asked once more when the time is over: this very process may have stood still."""
     deadline = time.monotonic() + within_s
-    while not (answer := condition()):
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {within_s:g} s: {what}")
+    while True:
+        last, failed = time.monotonic() > deadline, None
+        try:
+            if answer := condition():
+                return answer
+        except NOT_YET as error:
+            failed = error
+        if last:
+            raise AssertionError(f"not within {within_s:g} s: {what}") from failed
         time.sleep(every_s)
-    return answer
 
 
 def conditions(thing: dict[str, Any]) -> dict[str, str]:

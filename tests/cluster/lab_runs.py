@@ -78,6 +78,11 @@ class LabRuns:
             run for process in self._processes.values() for run in process.requests if _state(process, run) == "running"
         ]
 
+    def finish(self) -> None:
+        """Runs that go on are over, all of them."""
+        for process in self._processes.values():
+            process.ends = {run: min(end, time.monotonic()) for run, end in process.ends.items()}
+
     def restart(self) -> None:
         """Every lab's process ends, and another one begins."""
         self._processes.clear()

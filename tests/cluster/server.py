@@ -13,7 +13,8 @@ import yaml
 
 Thing = dict[str, Any]
 
-ANSWER_S = 20.0
+ANSWER_S = 50.0
+"""Below the longest that a test waits for one coroutine (`inside.ANSWER_S`): whoever waits is told which request it was."""
 _APPLY = "application/apply-patch+yaml"
 _MERGE = "application/merge-patch+json"
 _OF_CORE = {

@@ -36,6 +36,10 @@ asyncio.run(spec(*sys.argv[1:]))
 )
 
 
+SOON_S = 30.0
+"""Seconds, on a machine that is busy; who looks by himself only does so every 60 s."""
+
+
 @pytest.fixture
 def demo(operator: Cluster, namespace: str) -> Demo:
     """Two nodes, ready."""
@@ -80,9 +84,9 @@ def test_the_figures_of_a_run_stand_in_the_columns_within_seconds_of_its_end_and
     demo: Demo,
 ) -> None:
     report = demo.p2pnet("inject", "demo", "--count", "2")
-    until(lambda: demo.status().get("lastReport", {}).get("run") == report["run"], "REACH and P95", within_s=10.0)
+    until(lambda: demo.status().get("lastReport", {}).get("run") == report["run"], "REACH and P95", within_s=SOON_S)
     demo.patch({"ttl": "2h"})
-    until(lambda: spec(demo).get("ttl") == "2h", "the lab knows the edit before its mounted file does", within_s=10.0)
+    until(lambda: spec(demo).get("ttl") == "2h", "the lab knows the edit before its mounted file does", within_s=SOON_S)
 
 
 def spec(demo: Demo) -> dict[str, object]:

@@ -7,8 +7,6 @@ import pytest
 from tests.cluster.demo import Demo
 from tests.cluster.kit import Cluster
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(420)]
-
 
 @pytest.fixture
 def demo(operator: Cluster, namespace: str) -> Demo:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from tests.cluster.demo import Demo, whole
-from tests.cluster.kit import ROOT, Cluster, until
+from tests.cluster.kit import HELM_WITHIN, PODS_S, ROOT, Cluster, until
 
 SYSTEM = ["--namespace", "p2pnet-system"]
 DENIED = re.compile(r"cannot (?:get|list|watch|create|patch|delete) resource")
@@ -23,7 +23,7 @@ def demo(operator: Cluster, namespace: str) -> Demo:
 
 def helm(cluster: Cluster, verb: str, *words: str) -> str:
     """Helm's words about the release, once what it did has come about."""
-    return cluster.run("helm", verb, "p2pnet", *words, *SYSTEM, "--wait", "--timeout", "4m")
+    return cluster.run("helm", verb, "p2pnet", *words, *SYSTEM, "--wait", "--timeout", HELM_WITHIN)
 
 
 def upgrade(cluster: Cluster, *sets: str) -> None:
@@ -105,16 +105,16 @@ def test_what_is_deleted_while_nobody_serves_it_is_gone_all_the_same(
     operator: Cluster, namespace: str, demo: Demo
 ) -> None:
     doomed = f"{namespace}-doomed"
-    operator.kubectl("create", "namespace", doomed)
+    operator.namespace(doomed, restricted=False)
     Demo(operator, doomed, {"nodes": 1})
     until(lambda: operator.get("pods", "--namespace", doomed), "its first pod is there")
     operator.kubectl("scale", "deployment/p2pnet", "--replicas=0", *SYSTEM)
     try:
         until(lambda: not operator.get("pods", *SYSTEM), "the operator is away")
-        demo.kubectl("delete", "subnet", "demo", "--timeout=10s")  # nothing holds it: there is no finalizer
-        operator.kubectl("delete", "namespace", doomed, "--timeout=60s")
-        until(lambda: not demo.objects(), "all of it is gone", within_s=60)
+        demo.kubectl("delete", "subnet", "demo", f"--timeout={PODS_S:g}s")  # nothing holds it: there is no finalizer
+        operator.kubectl("delete", "namespace", doomed, f"--timeout={PODS_S:g}s")
+        until(lambda: not demo.objects(), "all of it is gone")
     finally:
         operator.kubectl("scale", "deployment/p2pnet", "--replicas=1", *SYSTEM)
-        operator.kubectl("rollout", "status", "deployment/p2pnet", *SYSTEM, "--timeout=90s")
+        operator.kubectl("rollout", "status", "deployment/p2pnet", *SYSTEM, f"--timeout={PODS_S:g}s")
     assert not DENIED.search(log_of(operator)), log_of(operator)

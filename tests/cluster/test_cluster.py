@@ -39,11 +39,11 @@ def test_restricted_pods_run_and_find_each_other_by_headless_names(images: Clust
     }  # fmt: skip
     server = restricted_pod("server", "python", "-c", SERVER, hostname="server", subdomain="nodes")
     images.apply([service, server], namespace)
-    images.kubectl("wait", "pod/server", "--for=condition=Ready", "--timeout=90s", "--namespace", namespace)
+    images.wait("pod/server", "condition=Ready", namespace)
     address = f"http://server.nodes.{namespace}.svc:8080/hostname"
     ask = f"import urllib.request; print(urllib.request.urlopen({address!r}).read().decode())"
     images.apply(restricted_pod("client", "python", "-c", ask, restartPolicy="OnFailure"), namespace)
-    images.kubectl("wait", "pod/client", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=90s", "-n", namespace)
+    images.wait("pod/client", "jsonpath={.status.phase}=Succeeded", namespace)
     assert images.kubectl("logs", "client", "--namespace", namespace).strip() == "server"
 
 

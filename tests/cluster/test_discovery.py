@@ -19,7 +19,7 @@ def links(demo: Demo, pod: str) -> float:
 
 def test_pods_told_of_the_service_alone_connect_deliver_and_follow_scaling(operator: Cluster, namespace: str) -> None:
     demo = Demo(operator, namespace, {"nodes": 4, "discovery": {"mode": "seeds"}})
-    demo.kubectl("wait", "subnet/demo", "--for=condition=Connected", "--timeout=180s")
+    operator.wait("subnet/demo", "condition=Connected", namespace)
     demo.until_ready(4)
     config = mounted(demo, "demo-node-1", "config/node.json")
     assert (config["discovery"], config["seeds"]) == ("seeds", [f"demo-nodes.{namespace}.svc:4100"])
@@ -33,7 +33,7 @@ def test_pods_told_of_the_service_alone_connect_deliver_and_follow_scaling(opera
     before = demo.uids()
     demo.kubectl("scale", "subnet/demo", "--replicas=6")
     demo.until_ready(6)
-    assert links(demo, "demo-node-5") == 5
+    until(lambda: links(demo, "demo-node-5") == 5, "the new node is linked to all")
     demo.kubectl("scale", "subnet/demo", "--replicas=3")
     demo.until_ready(3)
     until(lambda: links(demo, "demo-node-0") == 2, "the nodes that left are cut")

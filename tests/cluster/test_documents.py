@@ -120,7 +120,7 @@ def test_a_document_that_only_a_reconcile_can_refuse_keeps_the_last_good_state_r
     assert degraded["reason"] == "InvalidSpec"
     assert path in degraded["message"]
     assert demo.uids() == before
-    assert "p2pnet_node_peers 1.0" in demo.page("demo-node-0"), "two nodes go on as they were"
+    until(lambda: "p2pnet_node_peers 1.0" in demo.page("demo-node-0"), "two nodes go on as they were")
     demo.kubectl("delete", "pod", "demo-node-1", "--wait=true")
     after = demo.until_pods(2)
     assert {name for name in after if after[name] != before[name]} == {"demo-node-1"}, "it is made again as it was"
@@ -129,5 +129,5 @@ def test_a_document_that_only_a_reconcile_can_refuse_keeps_the_last_good_state_r
     assert refused() is not None
     demo.patch({**right, "nodes": 2})
     demo.until_ready(2)
-    assert conditions(demo.get("subnet", "demo"))["Degraded"] == "False"
+    until(lambda: conditions(demo.subnet())["Degraded"] == "False", "nothing is wrong any more")
     assert demo.uids() == after

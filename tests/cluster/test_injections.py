@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tests.cluster.demo import Demo
-from tests.cluster.kit import ROOT, Cluster, conditions, until
+from tests.cluster.kit import PODS_S, ROOT, Cluster, conditions, until
 from tests.cluster.test_killed_operator import kill_operator
 
 PHOTO = bytes(range(256)) * 100
@@ -18,9 +18,7 @@ PHOTO = bytes(range(256)) * 100
 def demo(operator: Cluster) -> Iterator[Demo]:
     """A Subnet of three nodes, for this file."""
     name = f"inject-{uuid.uuid4().hex[:8]}"
-    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    operator.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
-    made = Demo(operator, name, {"nodes": 3})
+    made = Demo(operator, operator.namespace(name), {"nodes": 3})
     made.until_ready(3)
     yield made
     operator.kubectl("delete", "namespace", name, "--wait=false")
@@ -36,7 +34,7 @@ def injection(name: str, **spec: Any) -> dict[str, Any]:
 def wait(demo: Demo, name: str, condition: str = "Finished") -> dict[str, Any]:
     """As a pipeline waits; the object."""
     try:
-        demo.kubectl("wait", f"--for=condition={condition}", f"injection/{name}", "--timeout=90s")
+        demo.cluster.wait(f"injection/{name}", f"condition={condition}", demo.namespace)
     except AssertionError:
         print(demo.kubectl("describe", "injections"))
         raise
@@ -70,11 +68,11 @@ def test_apply_and_wait_are_a_whole_experiment(demo: Demo) -> None:
     assert row.split()[:5] == ["smoke", "demo", "Propagated", "ExpectationsMet", "100%"]
     assert demo.p2pnet("report", "demo", status["run"])["verdict"] == "pass", "the command line knows the run, too"
     assert "p95 <= 800ms" in demo.kubectl("explain", "injection.spec.expect")
-    told = [
-        event["reason"]
-        for event in demo.get("events", "--field-selector", "involvedObject.kind=Injection,involvedObject.name=smoke")
-    ]
-    assert sorted(told) == ["ExpectationsMet", "Running"]
+    about = ("--field-selector", "involvedObject.kind=Injection,involvedObject.name=smoke")
+    until(
+        lambda: sorted(event["reason"] for event in demo.get("events", *about)) == ["ExpectationsMet", "Running"],
+        "its events are there, which are posted after its status",
+    )
     demo.cluster.apply((ROOT / "examples" / "injection.yaml").read_text(), demo.namespace)
     assert len(runs_of(demo, smoke)) == 1, "the same document again is no other experiment"
     assert "cannot be changed" in demo.cluster.refused(
@@ -117,7 +115,7 @@ def test_files_failures_and_refusals_applied_at_once_end_one_after_the_other(dem
 def test_a_deletion_ends_the_run_and_the_operators_death_changes_nothing(demo: Demo) -> None:
     long = {"size": "1KiB", "count": 600, "rate": "2/s"}
     demo.cluster.apply(injection("long", **long), demo.namespace)
-    demo.kubectl("wait", "--for=jsonpath={.status.state}=Running", "injection/long", "--timeout=60s")
+    demo.cluster.wait("injection/long", "jsonpath={.status.state}=Running", demo.namespace)
     thing = demo.cluster.object("injections", demo.namespace, "long")
     demo.cluster.apply(injection("next", size="1KiB", count=3), demo.namespace)
     until(
@@ -126,7 +124,7 @@ def test_a_deletion_ends_the_run_and_the_operators_death_changes_nothing(demo: D
         every_s=0.2,
     )
     kill_operator(demo.cluster)
-    demo.kubectl("delete", "injection", "long", "--wait=true", "--timeout=5s")
+    demo.kubectl("delete", "injection", "long", "--wait=true", f"--timeout={PODS_S:g}s")
     until(lambda: [one["state"] for one in runs_of(demo, thing)] == ["cancelled"], "its run is ended", every_s=0.3)
     after = wait(demo, "next", "Propagated")
     assert len(runs_of(demo, after)) == 1

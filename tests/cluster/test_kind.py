@@ -78,10 +78,14 @@ class Desk:
         return found["current-context"], [one["name"] for one in found["contexts"]]
 
     def operator(self) -> dict[str, Any]:
-        """Its only pod that is not ending."""
-        pods = self.cluster.objects("pods", "p2pnet-system")
-        [pod] = [one for one in pods if not one["metadata"].get("deletionTimestamp")]
-        return pod
+        """Its only pod that is not ending; that of a Deployment that has been deleted goes in its own time."""
+
+        def alone() -> dict[str, Any] | None:
+            pods = self.cluster.objects("pods", "p2pnet-system")
+            staying = [one for one in pods if not one["metadata"].get("deletionTimestamp")]
+            return staying[0] if len(staying) == 1 else None
+
+        return until(alone, "the operator has one pod")
 
     def another_image(self) -> None:
         """From now on the files of the repository make another image of the operator."""

@@ -1,5 +1,7 @@
 """A Subnet on a real cluster: applied, waited for, measured, scaled, hurt, taken away."""
 
+from datetime import datetime
+
 import pytest
 from tests.cluster.demo import Demo, whole
 from tests.cluster.kit import Cluster, until
@@ -25,30 +27,45 @@ def demo(operator: Cluster, namespace: str) -> Demo:
 
 def test_the_example_becomes_connected_and_the_columns_show_its_last_run(operator: Cluster, namespace: str) -> None:
     demo = Demo(operator, namespace)
-    demo.kubectl("wait", "subnet/demo", "--for=condition=Connected", "--timeout=120s")
+    operator.wait("subnet/demo", "condition=Connected", namespace)
     demo.until_ready(5)
     assert set(demo.uids()) == {f"demo-node-{number}" for number in range(5)}
-    # A pod that starts lets probes wait: only the first one may come before Python itself, where six pods start at a time.
-    refused = [one for one in demo.get("events") if one["reason"] == "Unhealthy" and "refused" in one["message"]]
-    assert max((one.get("count") or 1 for one in refused), default=0) <= 1, refused
+    # A pod that starts lets probes wait: only those may be refused that come before Python itself, where six pods start at once.
+    for one in demo.get("events"):
+        if one["reason"] == "Unhealthy" and "refused" in one["message"]:
+            assert (one.get("count") or 1) <= max(1.0, start_s(demo, one["involvedObject"]["name"]) / 2), one
     for pod in demo.get("pods"):
         assert not pod["spec"]["automountServiceAccountToken"]
         assert all("demo-ca" not in str(volume) for volume in pod["spec"]["volumes"])
     report = demo.p2pnet("inject", "demo", "--count", "3")
     assert report["verdict"] == "pass"
     until(lambda: demo.status().get("lastReport", {}).get("run") == report["run"], "the operator tells the run")
-    header, line = (text.split() for text in demo.kubectl("get", "subnets").splitlines())
-    assert header == ["NAME", "STATUS", "READY", "CONNECTED", "LINKS", "REACH", "P95", "AGE"]
-    assert line[:6] == ["demo", "Ready", "5/5", "5/5", "10/10", "100%"]
-    assert float(line[6]) > 0
-    assert line[7] == "ms"
+
+    def columns() -> list[str] | None:
+        header, line = (text.split() for text in demo.kubectl("get", "subnets").splitlines())
+        assert header == ["NAME", "STATUS", "READY", "CONNECTED", "LINKS", "REACH", "P95", "AGE"]
+        return line[6:8] if line[:6] == ["demo", "Ready", "5/5", "5/5", "10/10", "100%"] else None
+
+    p95, unit = until(columns, "the columns show it")
+    assert float(p95) > 0
+    assert unit == "ms"
+
+
+def start_s(demo: Demo, name: str) -> float:
+    """The seconds from the start of a pod's container until it was first ready; 0 when it is not there any more."""
+    pods = [pod for pod in demo.get("pods") if pod["metadata"]["name"] == name]
+    for pod in pods:
+        [begun] = [one["state"]["running"]["startedAt"] for one in pod["status"]["containerStatuses"]]
+        [ready] = [one["lastTransitionTime"] for one in pod["status"]["conditions"] if one["type"] == "Ready"]
+        return (datetime.fromisoformat(ready) - datetime.fromisoformat(begun)).total_seconds()
+    return 0.0
 
 
 def test_scaling_adds_and_removes_nodes_and_leaves_the_others_alone(demo: Demo) -> None:
     before = demo.uids()
     demo.kubectl("scale", "subnet/demo", "--replicas=5")
     demo.until_ready(5)
-    assert demo.objects() == whole(5)
+    until(lambda: demo.objects() == whole(5), "exactly the objects of five nodes")
     demo.kubectl("scale", "subnet/demo", "--replicas=3")
     demo.until_ready(3)
     assert demo.until_pods(3) == before
@@ -72,7 +89,7 @@ def test_a_pod_that_is_deleted_comes_back_under_its_name_and_a_deleted_subnet_le
     assert {name for name in after if after[name] != before[name]} == {"demo-node-2"}
     assert demo.objects() == whole(3)
     demo.kubectl("delete", "subnet", "demo")
-    until(lambda: not demo.objects(), "the garbage collector is through", within_s=60)
+    until(lambda: not demo.objects(), "the garbage collector is through")
 
 
 def test_packed_nodes_share_pods_and_one_health_page_and_a_lab_is_scraped_too(
@@ -81,10 +98,9 @@ def test_packed_nodes_share_pods_and_one_health_page_and_a_lab_is_scraped_too(
     demo = Demo(operator, namespace, {"nodes": 5, "nodesPerPod": 2})
     demo.until_ready(5)
     assert len(demo.pods()) == 3
-    page = demo.page("demo-node-1")
-    for node in ("node-2", "node-3"):
-        assert f'p2pnet_node_peers{{node="{node}"}} 4.0' in page
-    assert 'p2pnet_lab_links{state="up"} 10.0' in demo.page("demo-lab", LAB_PORT)
+    linked = [f'p2pnet_node_peers{{node="{node}"}} 4.0' for node in ("node-2", "node-3")]
+    until(lambda: all(line in demo.page("demo-node-1") for line in linked), "its page shows both nodes linked to all")
+    until(lambda: 'p2pnet_lab_links{state="up"} 10.0' in demo.page("demo-lab", LAB_PORT), "the lab's shows all links")
     ours = "app.kubernetes.io/name=p2pnet,app.kubernetes.io/part-of=p2pnet,app.kubernetes.io/instance=demo"
     for part, pods in (("node", ["demo-node-0", "demo-node-1", "demo-node-2"]), ("lab", ["demo-lab"])):
         found = operator.objects("pods", namespace, f"{ours},app.kubernetes.io/component={part}")

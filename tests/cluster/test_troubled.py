@@ -8,8 +8,10 @@ import pytest
 from tests.cluster.demo import Demo, whole
 from tests.cluster.kit import Cluster, conditions, until
 
-TOLD_S = 30.0
-"""A person who looks after so long is told what is wrong."""
+TOLD_S = 90.0
+"""A person who looks after so long is told what is wrong, on a busy machine, too."""
+REPLACED_S = 400.0
+"""For an authority to be replaced: kubelets bring changed Secrets to their pods when they look next, twice."""
 SYSTEM = ["--namespace", "p2pnet-system"]
 
 
@@ -51,7 +53,7 @@ def system_uids(cluster: Cluster) -> dict[str, int]:
 
 def hear_each_other(demo: Demo, nodes: int) -> None:
     """An artifact of the first node reaches so many others, and nobody else."""
-    words = ["--from", "node-0", "--within", "5s", "--expect", "reach >= 1%"]
+    words = ["--from", "node-0", "--within", "10s", "--expect", "reach >= 1%"]
     report = demo.p2pnet("inject", "demo", *words, check=False)
     assert report["reach"]["delivered"] == nodes, report
 
@@ -86,7 +88,8 @@ def image_missing(demo: Demo, before: dict[str, str]) -> None:
     demo.patch({"image": "localhost/p2pnet-node:missing", "pod": {"imagePullPolicy": "Never"}})
     until_degraded(demo, "ImagePull", "demo-node-2", "missing")
     time.sleep(5)  # time for a mistake: a second pod, or the lab
-    assert demo.uids() == {name: uid for name, uid in before.items() if name != "demo-node-2"}
+    assert changed(demo, before) == {"demo-node-2"}
+    assert "demo-node-2" not in demo.ready()
     assert demo.get("pod", "demo-lab")["metadata"]["uid"] == lab, "who measures is not lost to what is measured"
     hear_each_other(demo, 1)
     demo.patch({"image": None, "pod": None})
@@ -95,11 +98,16 @@ def image_missing(demo: Demo, before: dict[str, str]) -> None:
     assert {name for name in before if after[name] == before[name]} == {"demo-node-0", "demo-node-1"}
 
 
+def changed(demo: Demo, before: dict[str, str]) -> set[str]:
+    """Names of the node pods that are not those of before."""
+    return {name for name, _ in demo.uids().items() ^ before.items()}
+
+
 def nowhere_to_run(demo: Demo) -> None:
     before = demo.uids()
     demo.patch({"pod": {"resources": {"requests": {"memory": "465458732Gi"}}}})
     until_degraded(demo, "Unschedulable", "demo-node-2", "memory")
-    assert demo.uids() == {name: uid for name, uid in before.items() if name != "demo-node-2"}
+    assert changed(demo, before) == {"demo-node-2"}
     demo.patch({"pod": None})
     until_healthy(demo, 3)
     assert {name: uid for name, uid in demo.until_pods(3).items() if name != "demo-node-2"}.items() <= before.items()
@@ -158,7 +166,7 @@ def test_an_authority_that_was_deleted_is_not_quietly_made_again_while_nodes_run
     until_degraded(demo, "AuthorityLost", "demo-ca")
     demo.annotate("force-replace", "asked")
     until_healthy(demo, 3)
-    until(lambda: demo.status()["authority"]["phase"] == "Steady", "the new one is in force", within_s=180)
+    until(lambda: demo.status()["authority"]["phase"] == "Steady", "the new one is in force", within_s=REPLACED_S)
     after = demo.until_pods(3)
     assert {name for name in before if after[name] != before[name]} == {"demo-node-1"}
     assert demo.restarts() == 0

@@ -14,7 +14,7 @@ from tests.cluster.server import Thing
 
 from p2pnet.trust import Bundle
 
-TIDY_S = 40.0
+TIDY_S = 120.0
 """For what has no use any more to go, also where writes fail: by status it counts no longer."""
 
 

@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.patience import PATIENCE_S
 
 from p2pnet.cli.app import main
 
+STORY_S = 3 * PATIENCE_S  # for a command that is a whole story or comparison
 PROGRAM = [sys.executable, "-m", "p2pnet.cli"]
 
 
@@ -65,7 +67,7 @@ class Person:
     def types(self, *words: str, **how: Any) -> Ended:
         """Run to the end, however it ends; a traceback is never an end."""
         with self.start(*words, **how) as process:
-            out, err = process.communicate(timeout=100)
+            out, err = process.communicate(timeout=STORY_S)
         assert "Traceback" not in err, err
         return Ended(process.returncode, out or "", err or "")
 
@@ -123,11 +125,11 @@ class Person:
         return []
 
 
-def until(holds: Callable[[], Any], within_s: float = 30.0) -> Any:
+def until(holds: Callable[[], Any], within_s: float = PATIENCE_S) -> Any:
     """What `holds` gives as soon as it gives something true."""
     deadline = time.monotonic() + within_s
     while not (found := holds()):
-        assert time.monotonic() < deadline, f"not within {within_s} s"
+        assert time.monotonic() < deadline, f"not within {within_s:g} s"
         time.sleep(0.02)
     return found
 

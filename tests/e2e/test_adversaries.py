@@ -2,10 +2,7 @@
 
 from typing import Any
 
-import pytest
 import yaml
-
-pytestmark = pytest.mark.timeout(170)
 
 DOCUMENT = {
     "apiVersion": "p2pnet.io/v1alpha1", "kind": "Subnet", "metadata": {"name": "demo"},

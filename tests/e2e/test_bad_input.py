@@ -10,8 +10,6 @@ from typing import Any
 import pytest
 import yaml
 
-pytestmark = pytest.mark.timeout(120)
-
 HEAD = "apiVersion: p2pnet.io/v1alpha1\nkind: Subnet\n"
 MESSY = (
     HEAD

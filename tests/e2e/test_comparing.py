@@ -6,10 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
-
-pytestmark = pytest.mark.timeout(170)
+from tests.patience import PATIENCE_S
 
 LOAD = ("--on", "local", "--size", "1KiB", "--count", "5", "--rate", "20/s", "--gate", "p50:+50%")
 
@@ -42,9 +40,9 @@ def test_a_planted_latency_is_found_and_nothing_is_left_but_runs(person: Any) ->
 def test_a_comparison_that_is_told_to_stop_takes_both_down(person: Any, until: Callable[..., Any]) -> None:
     files = write(person, "base.yaml", "20ms"), write(person, "head.yaml", "20ms")
     process = person.start("compare", *files, *LOAD, "--trials", "500", "--gate", "max:+0ms")
-    until(lambda: len(list((person.state / "runs").glob("r-*"))) > 2, within_s=60)
+    until(lambda: len(list((person.state / "runs").glob("r-*"))) > 2)
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
+    process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130
     assert person.processes() == []
     assert person.document("ls", code=0)["subnets"] == []

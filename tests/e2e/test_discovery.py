@@ -53,7 +53,7 @@ def test_a_subnet_of_seeds_connects_delivers_grows_shrinks_and_keeps_its_mode(se
     write(seeded, nodes=2)
     seeded.run("up", "-f", "subnet.yaml", inside=True)
     until(lambda: links(seeded) == (1, 1))
-    until(lambda: seeded.member("demo", "node-0")["peers"] == 1, within_s=3.0)
+    until(lambda: seeded.member("demo", "node-0")["peers"] == 1)
     inject(seeded)
     write(seeded, nodes=2, discovery={"mode": "registry"})
     what, *_ = seeded.run("up", "-f", "subnet.yaml", code=2, inside=True).error

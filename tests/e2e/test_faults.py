@@ -6,10 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
-
-pytestmark = pytest.mark.timeout(170)
+from tests.patience import PATIENCE_S
 
 Until = Callable[..., Any]
 
@@ -54,10 +52,10 @@ def test_nodes_that_die_in_a_run_cost_it_nothing_but_what_they_missed_and_come_b
     run = person.start("inject", "demo", "--size", "1KiB", "--count", "16", "--rate", "2/s", "--from", "node-0",
                        "--expect", "reach >= 95%", "--within", "40s", "-o", "json")  # fmt: skip
     until(lambda: any(run["state"] == "running" for run in person.document("status", "demo")["runs"]))
-    person.run("fault", "demo", "add", "kill", "--node", "node-3,node-4", "--for", "4s", inside=True)
+    person.run("fault", "demo", "add", "kill", "--node", "node-3,node-4", "--for", "8s", inside=True)
     dead = until(lambda: (one := person.member("demo", "node-4"))["state"] == "stopped" and one)
     assert dead["detail"].startswith("killed as ordered (fault kill-1), back in ")
-    out, err = run.communicate(timeout=100)
+    out, err = run.communicate(timeout=PATIENCE_S)
     assert run.returncode == 0, err
     assert '"verdict": "pass"' in out.replace('"verdict":"pass"', '"verdict": "pass"')
     assert "kill-1" in out

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.patience import PATIENCE_S
 
 NAME = "light"
 SIZES = [1, 1023, 1024, 65_537, 20_000_001]
@@ -26,7 +27,7 @@ class Bench:
         done = subprocess.run(
             [sys.executable, "-m", "p2pnet.cli", *arguments],
             env=os.environ | {"P2PNET_STATE": str(self.state)},
-            capture_output=True, text=True, check=False, timeout=150,
+            capture_output=True, text=True, check=False, timeout=PATIENCE_S,
         )  # fmt: skip
         codes = (code,) if isinstance(code, int) else code
         assert done.returncode in codes, f"{arguments}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
@@ -39,17 +40,17 @@ class Bench:
         members = self.document("status", NAME)["members"]
         return next(member for member in members if member["name"] == name)
 
-    def until(self, holds: Callable[[], bool], seconds: float = 60.0) -> None:
+    def until(self, holds: Callable[[], bool], seconds: float = PATIENCE_S) -> None:
         deadline = time.monotonic() + seconds
         while not holds():
-            assert time.monotonic() < deadline, f"not within {seconds} s: {self.cli('status', NAME)}"
+            assert time.monotonic() < deadline, f"not within {seconds:g} s: {self.cli('status', NAME)}"
             time.sleep(0.2)
 
     def got(self, artifact: str, node: str, target: Path) -> bool:
         done = subprocess.run(
             [sys.executable, "-m", "p2pnet.cli", "get", NAME, artifact, "--node", node, "-O", str(target)],
             env=os.environ | {"P2PNET_STATE": str(self.state)},
-            capture_output=True, text=True, check=False, timeout=150,
+            capture_output=True, text=True, check=False, timeout=PATIENCE_S,
         )  # fmt: skip
         assert done.returncode in (0, 1), done.stderr
         return done.returncode == 0
@@ -117,7 +118,7 @@ def test_a_stopped_node_costs_only_itself_and_the_run_says_that_it_was_silent(be
     os.kill(stopped, signal.SIGSTOP)
     try:
         report = bench.document(
-            "inject", NAME, "--size", "64KiB", "--count", "3", "--from", "node-0", "--within", "3s", code=5
+            "inject", NAME, "--size", "64KiB", "--count", "3", "--from", "node-0", "--within", "6s", code=5
         )
     finally:
         os.kill(stopped, signal.SIGCONT)

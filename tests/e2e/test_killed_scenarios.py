@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-
-pytestmark = pytest.mark.timeout(170)
+from tests.patience import PATIENCE_S
 
 STEPS: list[dict[str, Any]] = [
     {"name": "split", "fault": {"partition": {"groups": ["node-2"]}}},
@@ -24,7 +23,7 @@ STEPS: list[dict[str, Any]] = [
     {"rotate": {}},
     {"scale": {"nodes": 4}},
     {"wait": {"holds": "dark", "within": "60s"}},
-    {"name": "after", "inject": {"size": "2KiB", "count": 50, "rate": "50/s"}},
+    {"name": "after", "inject": {"size": "2KiB", "count": 5000, "rate": "50/s"}},  # there is always something to kill
 ]
 MOMENTS = [(victim, step) for victim in ("command", "lab") for step in range(-1, len(STEPS))]
 """Who is killed, and during which step; -1: while the subnet starts."""
@@ -72,7 +71,7 @@ def kill_during(person: Any, victim: str, step: int) -> Any:
 def check(person: Any, until: Any, victim: str, step: int) -> None:
     print(f"{victim} killed in step {step}: P2PNET_KILLED_SEED={SEED}")
     story = kill_during(person, victim, step)
-    _, err = story.communicate(timeout=100)
+    _, err = story.communicate(timeout=PATIENCE_S)
     if victim == "lab":
         assert story.returncode in (3, 5), err
         assert "Traceback" not in err

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tests.e2e.conftest import Person
 
-pytestmark = [pytest.mark.alone, pytest.mark.timeout(300)]  # some ten runs, each of which measures the network first
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(900)]  # some ten runs, each of which measures the network first
 
 SITE = """
 import os

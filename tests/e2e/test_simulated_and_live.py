@@ -9,7 +9,7 @@ import yaml
 from p2pnet.sim.simulate import SimLoad, simulate
 from p2pnet.subnet.document import load_subnet
 
-pytestmark = [pytest.mark.alone, pytest.mark.timeout(170)]
+pytestmark = pytest.mark.alone
 
 RULES = [
     {"from": "node-0", "to": "group=far", "latency": "80ms"},

@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.patience import PATIENCE_S
 from tests.quic.namespaces import Namespace, why_none
 
 from p2pnet.lab_client import LabClient
-
-pytestmark = pytest.mark.timeout(150)
 
 Until = Callable[..., Any]
 
@@ -84,7 +83,7 @@ def test_logs_tell_of_ends_orders_and_restarts_in_a_run_after_the_lab_and_after_
     with person.start("inject", "demo", "--size", "1KiB", "--count", "60", "--rate", "20/s", "--from", "node-0") as run:
         until(lambda: list((person.state / "runs").glob("r-*/events.ndjson*")))
         os.kill(victim, signal.SIGKILL)
-        run.communicate(timeout=60)
+        run.communicate(timeout=PATIENCE_S)
     [folder] = (person.state / "runs").glob("r-*")
     killed = f"process {victim} ended with signal 9 (SIGKILL), which nobody here ordered; starts again in 0.2 s"
     times = [line["time"] for line in lines(person)]
@@ -118,7 +117,7 @@ def test_a_run_whose_lab_was_killed_has_logs_and_the_next_lab_says_what_happened
         os.kill(person.member("demo", "node-1")["pid"], signal.SIGKILL)
         until(lambda: person.member("demo", "node-1")["restarts"] == 1)
         os.kill(person.lab("demo"), signal.SIGKILL)
-        run.communicate(timeout=60)
+        run.communicate(timeout=PATIENCE_S)
     assert has(told(person, "--run", "latest"), "node-1", "WARNING", "ended with signal 9")
     until(lambda: not person.processes())
     person.run("up", "demo", inside=True)
@@ -133,7 +132,7 @@ def test_whoever_follows_logs_hears_that_the_lab_died_and_no_line_twice(person: 
         assert following.stdout is not None
         first = following.stdout.readline()
         os.kill(person.lab("demo"), signal.SIGKILL)
-        out, err = following.communicate(timeout=60)
+        out, err = following.communicate(timeout=PATIENCE_S)
     assert following.returncode == 3, err
     assert "the lab of demo is dead" in err
     assert first not in out.splitlines(keepends=True)
@@ -212,7 +211,7 @@ def test_a_full_disk_ends_the_run_not_the_lab_and_the_subnet_can_be_taken_down(
         with contextlib.suppress(OSError), (small_disk / "ballast").open("wb", buffering=0) as ballast:
             while ballast.write(bytes(1 << 12)):
                 pass
-        out, err = run.communicate(timeout=60)
+        out, err = run.communicate(timeout=PATIENCE_S)
     assert run.returncode == 5, err
     assert any("No space left" in reason for reason in json.loads(out)["invalid"])
     assert person.document("status", "demo")["nodes"]["connected"] == 2

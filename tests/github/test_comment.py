@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.patience import PATIENCE_S
 
 from p2pnet.present.comparison import MARKER
 
@@ -104,7 +105,7 @@ def comment(github: FakeGitHub, text: str, *words: str, **environ: str) -> "subp
     bare = {name: value for name, value in os.environ.items() if not name.startswith(("GITHUB_", "GH_"))}
     return subprocess.run(
         [sys.executable, str(SCRIPT), "-", *words], input=text, env={**bare, **known, **environ}, capture_output=True,
-        text=True, check=False, timeout=60,
+        text=True, check=False, timeout=PATIENCE_S,
     )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ import asyncio
 import os
 
 import pytest
+from tests.patience import PATIENCE_S
 
 from p2pnet.lab.runs import run as run_module
 from p2pnet.lab_client import ProblemError
@@ -79,7 +80,7 @@ async def test_a_clients_own_product_is_found_by_what_nodes_said_of_it(lab_clien
     for name, kind in (("node-1", EventKind.PUBLISHED), ("node-0", EventKind.VALIDATED)):
         nodes.nodes[name].hold(product, "", b"product", "dkg")
         nodes.nodes[name].tell(kind, product, bytes=7)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while len(lab.collector.of_artifact(product.hex())) < 2:
             await asyncio.sleep(0.01)
     whole, file, events = await lab_client.artifact_events(product.hex()[:12])
@@ -104,7 +105,7 @@ async def test_a_whole_id_nobody_spoke_of_is_sought_at_every_client(lab_client, 
 async def test_a_prefix_of_two_products_is_ambiguous(lab_client, lab, nodes):
     for last in (1, 2):
         nodes.nodes["node-0"].tell(EventKind.PUBLISHED, bytes(31) + bytes([last]))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while len(lab.collector.of_artifact("000000")) < 2:
             await asyncio.sleep(0.01)
     with pytest.raises(ProblemError, match="000000 is ambiguous: 2 artifacts"):

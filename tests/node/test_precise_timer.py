@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import uvloop
+from tests.patience import PATIENCE_S
 
 from p2pnet.node import precise_timer
 from p2pnet.node.precise_timer import KernelTimer, LoopTimer, PreciseTimer, make_timer
@@ -56,7 +57,8 @@ def test_it_rings_at_its_time(make: Make, run: Run) -> None:
         def ring() -> None:
             nonlocal due
             late.append(mono_ns() - due)
-            if len(late) == 40:
+            # The earliest of as many as it takes: whatever else the machine does makes a ring later, never earlier.
+            if len(late) >= 40 and (isinstance(timer, LoopTimer) or min(late) < MS / 2):
                 timer.clear()
                 done.set()
             else:
@@ -66,14 +68,20 @@ def test_it_rings_at_its_time(make: Make, run: Run) -> None:
         timer = make(ring)
         due = mono_ns() + 2 * MS
         timer.set(due)
-        await asyncio.wait_for(done.wait(), 20)
+        await asyncio.wait_for(done.wait(), PATIENCE_S)
         assert min(late) >= -EARLY_NS[type(timer)]
-        if isinstance(timer, KernelTimer):
-            # The earliest of forty: whatever else the machine does makes a ring later, never earlier.
-            assert min(late) < MS / 2
         timer.close()
 
     run(main)
+
+
+async def so_many(rang: list[int], count: int) -> None:
+    """Until it has rung so often, and a moment longer."""
+    async with asyncio.timeout(PATIENCE_S):
+        while len(rang) < count:
+            await asyncio.sleep(0.001)
+    await asyncio.sleep(0.02)
+    assert len(rang) == count
 
 
 def test_a_time_that_has_passed_rings_at_once(make: Make, run: Run) -> None:
@@ -85,10 +93,9 @@ def test_a_time_that_has_passed_rings_at_once(make: Make, run: Run) -> None:
             timer.clear()
 
         timer = make(ring)
-        for at_ns in (mono_ns() - MS, 0):
+        for number, at_ns in enumerate((mono_ns() - MS, 0), 1):
             timer.set(at_ns)
-            await asyncio.sleep(0.02)
-        assert len(rang) == 2
+            await so_many(rang, number)
         timer.close()
 
     run(main)
@@ -107,8 +114,7 @@ def test_only_the_last_setting_counts_and_a_cleared_one_never_rings(make: Make, 
         timer.set(started + 5 * MS)
         timer.set(started + 60 * MS)
         timer.set(started + 40 * MS)
-        await asyncio.sleep(0.1)
-        assert len(rang) == 1
+        await so_many(rang, 1)
         assert rang[0] - started >= 38 * MS
         timer.set(mono_ns() + 5 * MS)
         timer.clear()
@@ -133,7 +139,7 @@ async def test_without_a_timerfd_the_loop_s_timer_takes_its_place(monkeypatch: p
     timer = make_timer(rang.set)
     assert isinstance(timer, LoopTimer)
     timer.set(mono_ns() + MS)
-    await asyncio.wait_for(rang.wait(), 5)
+    await asyncio.wait_for(rang.wait(), PATIENCE_S)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a timerfd is Linux's")

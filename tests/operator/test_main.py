@@ -7,6 +7,7 @@ import sys
 
 import pytest
 from tests.operator.kit import NOW, Api
+from tests.patience import PATIENCE_S
 
 from p2pnet.model.errors import TargetError
 from p2pnet.operator.__main__ import KINDS, check_crds, main
@@ -58,7 +59,7 @@ def test_with_a_format_of_objects_the_operator_says_everything_in_them(arguments
     # Nobody listens there: it ends by itself, and says why.
     environment = {**os.environ, "KUBECONFIG": os.devnull, "P2PNET_WORKERS": "2"}
     command = [sys.executable, "-m", "p2pnet.operator", *arguments]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert done.returncode != 0
     lines = [json.loads(line) for line in done.stderr.splitlines()]
     assert lines[0]["message"].startswith("p2pnet-operator ")

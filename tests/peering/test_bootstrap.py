@@ -115,11 +115,9 @@ async def test_seeds_that_are_killed_come_back_and_serve_newcomers_again(bench: 
 async def test_a_removed_node_is_cut_and_its_record_refused_until_a_newer_list_ends_it(bench: Bench) -> None:
     names = NAMES[:3]
     await up(bench, names, ["node-0"])
-    started = time.monotonic()
     for name in names[:2]:
         await bench.push(name, write_list(bench, 2, removed=["node-2"]))
     down = await bench.until_event("node-1", EventKind.PEER_DOWN, lambda event: event.peer == "node-2")
-    assert time.monotonic() - started < 3
     assert f"{CloseCode.REMOVED:#x}" in down.detail
     assert (await bench.peers("node-1")).wanted == ["node-0"]
     await bench.until_event("node-0", EventKind.REFUSED, lambda event: "removed" in event.detail)
@@ -132,7 +130,7 @@ async def test_a_node_that_falls_silent_is_dropped_when_its_record_ends_and_take
     bench: Bench,
 ) -> None:
     names = NAMES[:3]
-    supervisor = await up(bench, names, ["node-0"], record_s=4.0, idle_s=60.0)
+    supervisor = await up(bench, names, ["node-0"], record_s=8.0, idle_s=60.0)
     supervisor.ask(op="pause", name="node-2")
     down = await bench.until_event("node-1", EventKind.PEER_DOWN, lambda event: event.peer == "node-2")
     assert "its record has ended" in down.detail
@@ -143,9 +141,9 @@ async def test_a_node_that_falls_silent_is_dropped_when_its_record_ends_and_take
 
 async def test_records_are_signed_anew_before_they_end(bench: Bench) -> None:
     names = NAMES[:3]
-    await up(bench, names, ["node-0"], record_s=4.0)
+    await up(bench, names, ["node-0"], record_s=8.0)
     started = time.monotonic()
-    while time.monotonic() - started < 6:
+    while time.monotonic() - started < 10:
         assert len((await bench.peers("node-1")).wanted) == 2
     downs = [event for event in (await bench.events("node-1")).events if event.kind is EventKind.PEER_DOWN]
     assert [event.detail for event in downs if "record" in event.detail] == []
@@ -153,7 +151,7 @@ async def test_records_are_signed_anew_before_they_end(bench: Bench) -> None:
 
 async def test_a_renewed_leaf_signs_the_record_and_nobody_is_lost(bench: Bench) -> None:
     names = NAMES[:3]
-    await up(bench, names, ["node-0"], record_s=4.0)
+    await up(bench, names, ["node-0"], record_s=8.0)
     before = (await bench.peers("node-2")).leaf
     bench.subnet.identity(bench.subnet.uri("node-2")).write(bench.subnet.folder / "node-2" / "identity")
 
@@ -163,7 +161,7 @@ async def test_a_renewed_leaf_signs_the_record_and_nobody_is_lost(bench: Bench) 
     await until(renewed, "node-2 uses its new leaf")
     await until_meshed(bench, names)
     started = time.monotonic()
-    while time.monotonic() - started < 5:
+    while time.monotonic() - started < 9:
         assert "node-2" in (await bench.peers("node-1")).wanted
 
 

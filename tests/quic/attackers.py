@@ -24,6 +24,7 @@ from aioquic.quic.connection import QuicConnection
 from aioquic.quic.crypto import CryptoPair
 from aioquic.quic.packet import pull_ack_frame, pull_quic_header
 from aioquic.quic.rangeset import RangeSet
+from tests.patience import PATIENCE_S
 from tests.quic.frames import VARINT_MAX, ack, max_data, max_stream_data, stream
 
 from p2pnet.trust import Identity
@@ -211,7 +212,7 @@ class Raw:
         source: str = "127.0.0.1",
         alpn: list[str] | None = None,
         prepare: Callable[[QuicConnection], None] = lambda _quic: None,
-        timeout_s: float = 5.0,
+        timeout_s: float = PATIENCE_S,
     ) -> Self:
         """A confirmed connection to a victim. `prepare` may change aioquic's connection before it starts.
 
@@ -367,7 +368,7 @@ class Raw:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._changed.wait(), timeout_s)
 
-    async def until(self, condition: Callable[[], Any], timeout_s: float = 5.0) -> bool:
+    async def until(self, condition: Callable[[], Any], timeout_s: float = PATIENCE_S) -> bool:
         """Whether the condition came true in time."""
         deadline = time.monotonic() + timeout_s
         while not condition():
@@ -376,7 +377,7 @@ class Raw:
             await self.changed(0.02)
         return True
 
-    async def end(self, timeout_s: float = 5.0) -> End:
+    async def end(self, timeout_s: float = PATIENCE_S) -> End:
         """How the victim ended the connection; OPEN if it did not in that time."""
         await self.until(lambda: self.heard.closed, timeout_s)
         return self.heard.closed or OPEN
@@ -482,7 +483,7 @@ class RawListener:
         """Take nobody any more."""
         self.sock.close()
 
-    async def accept(self, timeout_s: float = 5.0) -> Raw:
+    async def accept(self, timeout_s: float = PATIENCE_S) -> Raw:
         """The connection, confirmed. Raises HandshakeError, TimeoutError."""
         loop = asyncio.get_running_loop()
         data, remote = await asyncio.wait_for(loop.sock_recvfrom(self.sock, 65_536), timeout_s)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from tests.patience import PATIENCE_S
 
 from p2pnet.quic import Connection, Endpoint, FixedIdentity, Message, Settings, Trust
 from p2pnet.trust import Authority, Identity
@@ -99,7 +100,7 @@ async def world() -> AsyncIterator[World]:
 def until() -> Until:
     """Await a condition, briefly."""
 
-    async def wait(condition: Callable[[], Any], timeout_s: float = 5.0) -> None:
+    async def wait(condition: Callable[[], Any], timeout_s: float = PATIENCE_S) -> None:
         deadline = time.monotonic() + timeout_s
         while not condition():
             assert time.monotonic() < deadline, "the condition did not come true in time"

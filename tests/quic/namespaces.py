@@ -20,6 +20,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tests.patience import PATIENCE_S
+
 REQUIRED = "P2PNET_REQUIRE_NAMESPACES"
 """Set to 1 where namespaces must be had, as in CI: what would be a skip is a failure."""
 MTU = 1_500
@@ -77,7 +79,7 @@ class Namespace:
         """What a command says inside; raises AssertionError with its words when it fails."""
         done = self.inside(
             lambda: subprocess.run(
-                command, input=text, capture_output=True, text=True, check=False, timeout=30, pass_fds=pass_fds
+                command, input=text, capture_output=True, text=True, check=False, timeout=PATIENCE_S, pass_fds=pass_fds
             )
         )
         assert not done.returncode, f"{' '.join(command)}: exit {done.returncode}\n{text or ''}{done.stderr}"

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.patience import PATIENCE_S
 
 REQUIRED = "P2PNET_REQUIRE_QP2P"
 SOURCE = Path(__file__).parents[1] / "bench" / "peers" / "qp2p"
@@ -87,7 +88,7 @@ async def echo_server(path: Path) -> AsyncIterator[EchoServer]:
     process = await asyncio.create_subprocess_exec(path, "echo", "0", stdout=subprocess.PIPE)
     server = EchoServer(process)
     try:
-        server.port = json.loads(await asyncio.wait_for(process.stdout.readline(), 10))["listening"]
+        server.port = json.loads(await asyncio.wait_for(process.stdout.readline(), PATIENCE_S))["listening"]
         reading = asyncio.create_task(server.read())
         try:
             yield server

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from tests.patience import PATIENCE_S
 from tests.quic.attackers import LARGE_BYTES, Raw
 from tests.quic.frames import PING, VARINT_MAX, ack, max_data, message, stream, streams
 from tests.quic.victims import MIB, REMEMBERED_BYTES, under_attack
@@ -190,12 +191,12 @@ async def test_a_peer_that_never_acknowledges_costs_no_more_the_longer_it_asks(w
 
 
 async def test_a_peer_that_speaks_but_acknowledges_nothing_is_given_up(world: World) -> None:
-    async with under_attack(world, settings={"idle_s": 1.0}) as scene:
+    async with under_attack(world, settings={"idle_s": 3.0}) as scene:
         raw = await scene.dial()
         raw.acknowledges = raw.grants = False
         for stream_id in streams(20):
             raw.send(stream(stream_id, message(900, sent=bytes(900)), fin=True))
-        for _ in range(120):
+        for _ in range(round(PATIENCE_S / 0.05)):
             raw.send(PING)
             if raw.heard.closed:
                 break
@@ -204,12 +205,12 @@ async def test_a_peer_that_speaks_but_acknowledges_nothing_is_given_up(world: Wo
 
 
 async def test_a_peer_that_falls_silent_with_our_bytes_unacknowledged_is_given_up(world: World) -> None:
-    async with under_attack(world, settings={"idle_s": 1.0}) as scene:
+    async with under_attack(world, settings={"idle_s": 3.0}) as scene:
         raw = await scene.dial()
         raw.acknowledges = raw.grants = False
         for stream_id in streams(20):
             raw.send(stream(stream_id, message(900, sent=bytes(900)), fin=True))
-        for _ in range(80):
+        for _ in range(round(PATIENCE_S / 0.1)):
             if ended := (await scene.victim.figures()).ends:
                 break
             await asyncio.sleep(0.1)
@@ -222,7 +223,7 @@ async def test_an_acknowledgement_of_what_was_never_sent_ends_the_connection(wor
         for largest in (5_000, 1 << 32, VARINT_MAX):
             raw = await scene.dial()
             raw.send(ack((largest - 10, largest)))
-            assert (await raw.end(1.0))[:2] == ("transport", PROTOCOL_VIOLATION)
+            assert (await raw.end())[:2] == ("transport", PROTOCOL_VIOLATION)
 
 
 async def test_acknowledging_ahead_of_what_has_come_ends_the_connection(world: World) -> None:
@@ -240,4 +241,4 @@ async def test_acknowledging_ahead_of_what_has_come_ends_the_connection(world: W
         await asyncio.gather(raw.pour(pieces(0, question), patience_s=0.3, in_flight=1_000), hurry())
         raw.send(stream(0, b"", len(question), fin=True))
         await hurry()
-        assert (await raw.end(1.0))[:2] == ("transport", PROTOCOL_VIOLATION)
+        assert (await raw.end())[:2] == ("transport", PROTOCOL_VIOLATION)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.patience import PATIENCE_S
 from tests.quic.conftest import World
 
 from p2pnet.quic import BootstrapCache, Endpoint, EndpointClosed, FixedIdentity, HandshakeFailed, Retry, Trust
@@ -306,7 +307,7 @@ async def test_a_closed_endpoint_bootstraps_no_more(world: World, tmp_path: Path
     with pytest.raises(EndpointClosed):
         await cache.bootstrap(client)
     with pytest.raises(EndpointClosed):
-        await asyncio.wait_for(cache.rebootstrap(client), 5)
+        await asyncio.wait_for(cache.rebootstrap(client), PATIENCE_S)
 
 
 # After a partition

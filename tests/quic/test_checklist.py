@@ -8,7 +8,6 @@ import os
 import random
 import socket
 import ssl
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,9 @@ import pytest
 from aioquic.asyncio.client import connect as stock_connect
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.packet import QuicErrorCode, QuicFrameType, encode_quic_version_negotiation
+from tests.patience import PATIENCE_S
 from tests.quic.relay import Relay
+from tests.quic.test_pool import PATIENT
 
 from p2pnet.quic import (
     ConnectionLost,
@@ -26,7 +27,6 @@ from p2pnet.quic import (
     HandshakeFailed,
     MessageTooLarge,
     Reachability,
-    Retry,
     Settings,
     Trust,
 )
@@ -56,7 +56,7 @@ async def test_fifty_dials_leave_from_one_port(world: World) -> None:
     before = udp_sockets()
     for _ in range(50):
         await client.connect(server.address, new=True)
-    assert udp_sockets() == before
+    assert udp_sockets() <= before  # what an earlier test left may go meanwhile
     assert [one.address for one in server.connections] == [client.address] * 50
 
 
@@ -103,7 +103,7 @@ async def test_a_race_among_live_servers_leaves_one_connection_and_the_losers_ca
     servers = [await world.endpoint(f"node-{number}") for number in range(1, 9)]
     client = await world.endpoint("node-0")
     winner, _ = await client.connect_any([one.address for one in servers])
-    await until(lambda: sum(len(one.connections) for one in servers) == 1, 1)
+    await until(lambda: sum(len(one.connections) for one in servers) == 1)
     assert client.connections == [winner]
     for server in servers:
         assert not (await client.connect(server.address)).closed
@@ -114,10 +114,9 @@ async def test_a_closed_endpoint_fails_at_once_however_often_it_may_retry(world:
     server = await world.endpoint("node-1")
     client = await world.endpoint()
     client.close()
-    started = time.monotonic()
-    with pytest.raises(EndpointClosed):
-        await client.connect(server.address, retry=Retry())
-    assert time.monotonic() - started < 0.4  # the first wait alone takes half a second, less the jitter
+    async with asyncio.timeout(PATIENCE_S):  # and waits for no second attempt
+        with pytest.raises(EndpointClosed):
+            await client.connect(server.address, retry=PATIENT)
 
 
 async def test_a_peer_of_another_quic_version_is_a_failed_handshake(world: World) -> None:
@@ -126,7 +125,7 @@ async def test_a_peer_of_another_quic_version_is_a_failed_handshake(world: World
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
         other.bind(("127.0.0.1", 0))
         other.setblocking(False)
-        dial = asyncio.ensure_future(client.connect(other.getsockname(), timeout_s=5))
+        dial = asyncio.ensure_future(client.connect(other.getsockname(), timeout_s=PATIENCE_S))
         data, address = await loop.sock_recvfrom(other, 65_536)
         there, rest = data[6 : 6 + data[5]], data[6 + data[5] :]  # both connection ids, each after its length
         here = rest[1 : 1 + rest[0]]
@@ -162,7 +161,7 @@ async def test_a_peer_that_cannot_dial_back_says_so(world: World, until: Until) 
     connection = await client.connect(server.address)
     before = udp_sockets()
     assert not await reach.dial_back(connection, another.address[1])
-    await until(lambda: udp_sockets() == before)  # the one it dialled from is gone
+    await until(lambda: udp_sockets() <= before)  # the one it dialled from is gone
 
 
 # Messages
@@ -189,7 +188,7 @@ async def test_a_send_nobody_acknowledges_is_pending_until_the_connection_is_giv
         path.drop = lambda _data, to_server: not to_server
         send = asyncio.ensure_future(connection.send(b"", b"", b"heard, but not acknowledged"))
         with pytest.raises(ConnectionLost) as error:
-            await asyncio.wait_for(send, 5)
+            await asyncio.wait_for(send, PATIENCE_S)
     assert error.value.reason.kind == "idle"
     assert len(world.received) == 2
 
@@ -230,7 +229,7 @@ async def test_a_peer_that_breaks_quics_rules_is_told_so_and_nobody_else(world: 
         for _ in range(200):
             peer._quic.send_stream_data(peer._quic.get_next_available_stream_id(is_unidirectional=True), b"x")
         peer.transmit()
-        await asyncio.wait_for(peer.wait_closed(), 5)
+        await asyncio.wait_for(peer.wait_closed(), PATIENCE_S)
     assert peer._quic._close_event.error_code == QuicErrorCode.STREAM_LIMIT_ERROR
     assert peer._quic._close_event.frame_type is not None
     assert inbound.close_reason.kind == "transport"
@@ -279,6 +278,6 @@ async def test_a_connection_counts_what_its_path_does_to_it(world: World) -> Non
     assert counters["received_bytes_total"] > 1_000_000
     assert 1_200 <= counters["mtu_bytes"] <= 65_535
     assert counters["congestion_window_bytes"] > 0
-    assert 0 < counters["rtt_s"] < 1
+    assert counters["rtt_s"] > 0
     assert counters["bytes_in_flight"] >= 0
     assert counters["held_bytes"] >= 0

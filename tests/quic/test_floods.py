@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.patience import PATIENCE_S
 from tests.quic.attackers import OPEN, SMALL_BYTES, Raw
 from tests.quic.frames import (
     HANDSHAKE_DONE,
@@ -67,8 +68,11 @@ async def test_streams_opened_and_reset_leave_nothing_behind(world: World) -> No
         raw = await scene.dial()
         await scene.victim.mark()
         opened = {True: 0, False: 0}
-        deadline = time.monotonic() + 1.0
-        while time.monotonic() < deadline and not raw.heard.closed:
+        started = time.monotonic()
+        while (  # for a second, and as long as a busy machine takes for some rounds
+            (waited := time.monotonic() - started) < 1
+            or (sum(opened.values()) <= 2 * STREAMS_MAX and waited < PATIENCE_S)
+        ) and not raw.heard.closed:
             for uni in (True, False):
                 while opened[uni] < raw.heard.max_streams[uni]:
                     number = (2 if uni else 0) + 4 * opened[uni]
@@ -90,8 +94,9 @@ async def test_questions_asked_and_cancelled_never_put_more_handlers_to_work_tha
         raw = await scene.dial()
         opened = 0
         question = message(1, sent=b"?")
-        deadline = time.monotonic() + 1.5
-        while time.monotonic() < deadline and not raw.heard.closed:
+        started = time.monotonic()
+        while (waited := time.monotonic() - started) < 1.5 or (opened < STREAMS_MAX and waited < PATIENCE_S):
+            assert not raw.heard.closed
             while opened < raw.heard.max_streams[False]:
                 raw.send(stream(4 * opened, question, fin=True), stop_sending(4 * opened, 7))
                 opened += 1
@@ -107,7 +112,7 @@ async def test_handlers_that_ended_make_room_for_more_questions(world: World) ->
         raw = await scene.dial()
         opened = 0
         question = message(1, sent=b"?")
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + PATIENCE_S
         while opened < 5 * STREAMS_MAX and time.monotonic() < deadline:
             while opened < raw.heard.max_streams[False]:
                 raw.send(stream(4 * opened, question, fin=True), stop_sending(4 * opened, 7))

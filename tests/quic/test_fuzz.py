@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aioquic import tls
 from aioquic.quic.connection import QuicConnection
+from tests.patience import PATIENCE_S
 from tests.quic.attackers import HandshakeError, Raw
 from tests.quic.frames import (
     VARINT_MAX,
@@ -216,7 +217,7 @@ async def hold(scene: Any, count: int, case: Callable[[random.Random], Awaitable
         if number % CHECK_EVERY == 0:
             faults = (await scene.victim.figures()).faults
             assert not faults, f"by case {number - CHECK_EVERY + 1} to {number} of seed {SEED}: {faults}"
-    for _ in range(50):  # connections that were closed are remembered for three probe timeouts
+    for _ in range(round(PATIENCE_S / 0.2)):  # connections that were closed are remembered for three probe timeouts
         await asyncio.sleep(0.2)
         figures = await scene.victim.figures()
         if figures.counters["connections"] + figures.counters["handshakes"] == 1 and figures.grown < 2 * MIB:
@@ -247,15 +248,15 @@ async def test_any_frames_from_a_server_give_a_reply_or_a_typed_end(world: World
     identity = world.identity("node-3")
     for number, rng in cases(count):
         listener = Raw.listen(identity)
-        dialling = asyncio.ensure_future(client.connect(listener.address, timeout_s=5))
+        dialling = asyncio.ensure_future(client.connect(listener.address, timeout_s=PATIENCE_S))
         async with await listener.accept() as raw:
             connection = await dialling
             asked = [asyncio.ensure_future(connection.request(b"/x", b"?", timeout_s=5)) for _ in range(3)]
             await some_talk(rng, raw, 1)
-            for result in await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), 10):
+            for result in await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), PATIENCE_S):
                 assert not isinstance(result, Exception) or isinstance(result, P2pnetError), (number, SEED, result)
         assert not faults, f"by case {number} of seed {SEED}: {faults}"
-    await until(lambda: not client.connections, 10)
+    await until(lambda: not client.connections)
 
 
 @lengths

@@ -104,7 +104,7 @@ async def send_all(
             sends.append(connection.send(b"", b"", payload))
     assert set(expected.values()) == {1}
     await asyncio.gather(*sends)
-    await until(lambda: len(world.received) >= len(sends), 30)
+    await until(lambda: len(world.received) >= len(sends))
     await asyncio.sleep(0.05)  # for duplicates, if there were any
     assert Counter((one.connection.id, one.payload) for one in world.received) == expected
     assert hasher.taken == len(sends)

@@ -8,12 +8,12 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.patience import PATIENCE_S
 
 from p2pnet.quic import Settings, StreamLost, Trust
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from tests.quic.conftest import Until, World
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "marco_polo.py"
-START_S = 20  # of an interpreter, on a machine that is busy with other tests
 
 
 class Peer:
@@ -33,7 +32,7 @@ class Peer:
 
     async def says(self, pattern: str) -> str:
         """The next line, which must match."""
-        line = (await asyncio.wait_for(self.process.stdout.readline(), START_S)).decode().rstrip()
+        line = (await asyncio.wait_for(self.process.stdout.readline(), PATIENCE_S)).decode().rstrip()
         found = re.fullmatch(pattern, line)
         assert found, f"{line!r} is not {pattern!r}; {self.process.returncode=}"
         return found[1] if found.groups() else line
@@ -41,7 +40,7 @@ class Peer:
     async def end(self) -> None:
         """As Ctrl-C does: it says goodbye and nothing else."""
         self.process.send_signal(signal.SIGINT)
-        out, err = await asyncio.wait_for(self.process.communicate(), START_S)
+        out, err = await asyncio.wait_for(self.process.communicate(), PATIENCE_S)
         assert out.decode().splitlines()[-1] == "goodbye"
         assert "Traceback" not in err.decode()
         assert self.process.returncode == 0
@@ -125,9 +124,7 @@ async def test_a_stopped_process_is_given_up_after_the_idle_time(peers: Peers, w
     client = await world.endpoint(trust=Trust.anyone(), settings=Settings(idle_s=0.5))
     connection: Any = await client.connect((host, int(port)))
     peer.process.send_signal(signal.SIGSTOP)
-    started = time.monotonic()
-    await until(lambda: connection.closed, 10)
-    assert time.monotonic() - started < 4
+    await until(lambda: connection.closed)
     assert connection.close_reason.kind == "idle"
 
 

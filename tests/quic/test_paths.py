@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.patience import PATIENCE_S
 from tests.quic.namespaces import REQUIRED, Namespace, Row, why_none
 
 from p2pnet.quic import Endpoint, HandshakeFailed
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 MIB = 1 << 20
 BASE = 1_200
-FOUND_S = 20.0
+FOUND_S = PATIENCE_S
 """For a search to end, or a timer of a few seconds to do its work: far above what it takes on an idle machine."""
 LIMIT = "40mbit"
 """Where something must happen in the middle of a transfer: 8 MiB take two seconds."""
@@ -91,7 +92,7 @@ async def in_the_middle(until: Until, sender: Any, moving: Awaitable[Any], happe
     await until(lambda: sender.endpoint.sent_bytes - before > 2 * MIB, FOUND_S)
     assert not task.done()
     happens()
-    return await asyncio.wait_for(task, 60)
+    return await asyncio.wait_for(task, PATIENCE_S)
 
 
 # The harness
@@ -245,7 +246,7 @@ async def test_an_ipv6_address_may_be_spelled_in_any_way(world: World, rows: Row
     row = rows(1_500)
     server = await serve(world, row, "fd77::2")
     client = await dialer(world, row, "fd77::1")
-    connection = await client.connect((spelling, server.address[1]), timeout_s=5)
+    connection = await client.connect((spelling, server.address[1]), timeout_s=PATIENCE_S)
     assert (await connection.request(b"/x", b"six")).payload == b"six"
     assert await client.connect(server.address) is connection
 
@@ -259,7 +260,7 @@ async def test_a_link_local_address_with_its_zone_is_dialled(world: World, rows:
     async def dial() -> bytes:
         trust = world.trust(world.identity("node-0"))
         async with await Endpoint.bind(("::", 0), trust=trust) as client:
-            connection = await client.connect((f"{local}%right", server.address[1]), timeout_s=5)
+            connection = await client.connect((f"{local}%right", server.address[1]), timeout_s=PATIENCE_S)
             return bytes((await connection.request(b"/x", b"near")).payload)
 
     # Inside whole: only there has the zone a meaning.
@@ -278,7 +279,10 @@ async def test_the_same_link_local_address_in_two_zones_is_two_peers(world: Worl
     async def dial() -> list[str | None]:
         trust = world.trust(world.identity("node-0"))
         async with await Endpoint.bind(("::", 0), trust=trust) as client:
-            return [(await client.connect((f"fe80::77%{zone}", port), timeout_s=5)).uri for zone in ("left", "right")]
+            return [
+                (await client.connect((f"fe80::77%{zone}", port), timeout_s=PATIENCE_S)).uri
+                for zone in ("left", "right")
+            ]
 
     uris = await asyncio.to_thread(middle.inside, lambda: asyncio.run(dial()))
     assert uris == [world.uri("node-1"), world.uri("node-2")]
@@ -299,7 +303,7 @@ async def test_a_server_on_every_address_answers_from_the_one_it_was_spoken_to(
     client = await dialer(world, row, row.host(row.client, version=version))
     port = server.address[1]
     for host in (second, row.host(row.server, version=version)):
-        connection = await client.connect((host, port), timeout_s=5)
+        connection = await client.connect((host, port), timeout_s=PATIENCE_S)
         assert connection.address == (host, port)
         await echoed(connection, MIB)
     assert len(server.connections) == 2

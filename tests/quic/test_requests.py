@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.patience import PATIENCE_S
 
 from p2pnet.model.errors import LocalError
 from p2pnet.quic import ConnectionLost, Message, MessageTooLarge, RequestTimeout, Settings, StreamCode, StreamLost
@@ -68,7 +69,7 @@ async def test_ten_thousand_tiny_requests_each_come_back_once(world: World) -> N
 
     for number in range(10_000):
         connection.start_request(b"/x", number.to_bytes(8, "big"), take)
-    await asyncio.wait_for(done, 20)
+    await asyncio.wait_for(done, PATIENCE_S)
     assert sorted(seen) == [number.to_bytes(8, "big") for number in range(10_000)]
     assert not connection.engine.streams
     assert connection.engine._flow.peer.max_streams_bidi > 10_000 - 128

@@ -83,12 +83,15 @@ class PodProcess:
     async def _tell_network(self, name: str) -> None:
         """As a lab does after each start of a node."""
         endpoint = await self.bench.endpoint(self.bench.subnet.lab_identity())
+        within_s = 1.0
         while True:
+            within_s = min(2 * within_s, 30.0)  # the longer, the busier the machine is
             with contextlib.suppress(P2pnetError, TimeoutError):
-                async with asyncio.timeout(1):
+                async with asyncio.timeout(within_s):
                     address = ("127.0.0.1", self.bench.subnet.ports[name])
                     connection = await endpoint.connect(address, expect=self.bench.subnet.uri(name), new=True)
                     await connection.request(ROUTE_NETWORK, msgspec.msgpack.encode(NetworkPush(NodeNetwork())))
+                within_s = 1.0
                 while not connection.closed:
                     await asyncio.sleep(0.05)
             await asyncio.sleep(0.05)

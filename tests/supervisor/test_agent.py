@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from tests.node.kit import Bench, alive, until, until_gone
+from tests.patience import PATIENCE_S
 from tests.supervisor.podkit import PodProcess, pod_of
 
 from p2pnet.model.agent import (
@@ -39,7 +40,7 @@ class LabClient:
 
     async def ask(self, route: bytes, request: msgspec.Struct | bytes) -> AgentReply:
         payload = request if isinstance(request, bytes) else msgspec.msgpack.encode(request)
-        reply = await self.connection.request(route, payload, timeout_s=20)
+        reply = await self.connection.request(route, payload, timeout_s=PATIENCE_S)
         return msgspec.msgpack.decode(reply.payload, type=AgentReply)
 
     async def act(self, name: str, action: Action, lease_s: float = 0.0) -> dict[str, NodeProcess]:
@@ -47,7 +48,7 @@ class LabClient:
 
     async def until(self, test: Callable[[dict[str, NodeProcess]], bool]) -> dict[str, NodeProcess]:
         """The processes once they are like this, told as they change."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             nodes = self._take(await self.ask(ROUTE_PROCESSES, ProcessesRequest()))
             while not test(nodes):
                 nodes = self._take(await self.ask(ROUTE_PROCESSES, ProcessesRequest(self.seen.version, 10_000)))

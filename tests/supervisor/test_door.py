@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.node.kit import Bench
+from tests.patience import PATIENCE_S
 from tests.supervisor.podkit import PodProcess
 
 from p2pnet.supervisor.door import address_in, open_door
@@ -26,7 +27,7 @@ def test_a_door_is_open_to_both_families_and_one_that_cannot_be_opened_is_left_t
     door = open_door("::", 0)
     assert door is not None
     port = door.getsockname()[1]
-    with door, socket.create_connection(("127.0.0.1", port), timeout=5):
+    with door, socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S):
         assert open_door("::", port) is None
     for host, wrong in (("no address", 0), ("127.0.0.1", 1 << 16)):
         assert open_door(host, wrong) is None
@@ -39,7 +40,7 @@ async def test_a_probe_that_comes_before_the_pod_has_started_is_answered_when_it
     pod.write()
     await pod.start()
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_S):
             reader, writer = await first_connection(pod.page)
             said = b""
             while b" 200 " not in said:  # a busy machine may take longer than a page waits

@@ -7,6 +7,7 @@ environment.
 import gc
 import sys
 
+from p2pnet.lab.early import without_authorities
 from p2pnet.supervisor.door import EVERYWHERE, address_in, open_door
 
 POD_PORT = 8090
@@ -18,6 +19,8 @@ _door = (
 )
 if __name__ == "__main__":
     gc.disable()  # until all is imported: there is nothing to collect, and looking takes a tenth of the time
+    with without_authorities():
+        import aiohttp.web  # noqa: F401
 
 import argparse
 import contextlib

@@ -43,6 +43,9 @@ UPKEEP_S = 10.0  # between two looks at certificates and the ttl
 ROTATE_S = 2.0  # between two looks at the lengths of logs
 RUNS_SHOWN = 10  # ended runs in the status; the archive lists all
 FAULTY_REST_S = 10.0  # under faults: links that have not changed for so long are as the faults make them
+TOLD_S = (
+    1.0  # links that come up one by one make no more revisions: whoever waits for one looks at everything each time
+)
 FLUSH_S = 1.0  # a node that is about to end has so long to hand over its events
 
 log = logging.getLogger(__name__)
@@ -101,6 +104,8 @@ class Lab:
         self.expired = False
         """Whether the lab ends because the subnet's ttl is over."""
         self._warned = False
+        self._links: tuple[int, int] | None = None
+        """Nodes connected and links up when that was looked at last."""
         self._links_changed_s = time.monotonic()
         self._edit_lock = asyncio.Lock()
         self._served: set[str] = set()
@@ -204,9 +209,10 @@ class Lab:
         Changes of that raise the revision of the status.
         """
         status, now = self.status(), time.monotonic()
-        if self.revision.observe((status.nodes.connected, status.links.up)):
-            self._links_changed_s = now
+        if (links := (status.nodes.connected, status.links.up)) != self._links:
+            self._links, self._links_changed_s = links, now
         whole = status.nodes.connected == status.nodes.desired
+        self.revision.observe(links, now, at_once=whole)
         return whole or (bool(self.network.in_force()) and now - self._links_changed_s > FAULTY_REST_S)
 
     def _network_changed(self) -> None:
@@ -435,7 +441,8 @@ class RevisionCounter:
         self.boot = os.urandom(4).hex()
         """Names this process of the lab."""
         self._count = 0
-        self._seen: object = None
+        self._told: object = None
+        self._told_s = float("-inf")
         self._changed = asyncio.Event()
 
     @property
@@ -449,13 +456,14 @@ class RevisionCounter:
         self._changed.set()
         self._changed = asyncio.Event()
 
-    def observe(self, value: object) -> bool:
-        """Begin a new revision if this value differs from the one observed last; whether it does."""
-        if value == self._seen:
-            return False
-        self._seen = value
-        self.touch()
-        return True
+    def observe(self, value: object, now_s: float, *, at_once: bool) -> None:
+        """Begin a new revision if this value is another than when there last was one for it: `at_once`, or TOLD_S after that.
+
+        To be called again and again: a value that has to wait is not kept.
+        """
+        if value != self._told and (at_once or now_s - self._told_s >= TOLD_S):
+            self._told, self._told_s = value, now_s
+            self.touch()
 
     async def wait_past(self, after: str, within_s: float) -> str:
         """The revision, as soon as it is not `after`; after `within_s` seconds whatever it is."""

@@ -80,7 +80,7 @@ class Abbreviated(Document):
     def __get_pydantic_json_schema__(
         cls, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        found = handler.resolve_ref_schema(handler(schema))
+        found = handler.resolve_ref_schema(super().__get_pydantic_json_schema__(schema, handler))
         whole = dict(found)
         found.clear()
         found.update({"anyOf": [{"type": "string"}, whole]})

@@ -2,7 +2,6 @@
 
 import importlib
 from collections.abc import Callable
-from difflib import get_close_matches
 from typing import Any, cast
 
 from p2pnet.broadcast.client import Client
@@ -63,6 +62,8 @@ def find_maker(target: str, place: str) -> Callable[..., Any]:
         raise SpecError(f"{place}.class: {module_name} cannot be imported: {_words(error)}") from error
     found = getattr(module, class_name, None)
     if not callable(found):
+        from difflib import get_close_matches  # for those who make a mistake
+
         near = get_close_matches(class_name, dir(module), n=1)
         guess = f", did you mean {near[0]}?" if near and near[0] != class_name else ""
         raise SpecError(f"{place}.class: {module_name} has no class {class_name}{guess}")

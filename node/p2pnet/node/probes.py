@@ -8,11 +8,12 @@ import hashlib
 import struct
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from heapq import heappop, heappush
 from itertools import islice
 from typing import Any
+
+import msgspec
 
 from p2pnet.model.control import (
     PROBES_KEPT_MAX,
@@ -84,8 +85,7 @@ class Allowance:
         return True
 
 
-@dataclass(slots=True)
-class _Train:
+class _Train(msgspec.Struct):
     """A train under way."""
 
     asked: ProbeTrain

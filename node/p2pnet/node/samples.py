@@ -6,8 +6,9 @@ Nobody asks at rest, so then nothing is sampled: a node's measuring must not sho
 import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from p2pnet.model.control import (
     ROUTE_SAMPLES,
@@ -30,8 +31,7 @@ BEAT_S = 0.05
 """How often the loop's lateness is measured meanwhile, and its queues are looked at: what lasts longer than this is seen."""
 
 
-@dataclass(frozen=True, slots=True)
-class _LinkState:
+class _LinkState(msgspec.Struct, frozen=True):
     """Totals of one link at one time, of which a sample says the growth."""
 
     connection: int
@@ -41,8 +41,7 @@ class _LinkState:
     dropped: int
 
 
-@dataclass(frozen=True, slots=True)
-class _NodeState:
+class _NodeState(msgspec.Struct, frozen=True):
     """Totals of the node at one time."""
 
     at_ns: int

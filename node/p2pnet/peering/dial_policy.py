@@ -5,10 +5,11 @@ per pair, and still a link when only one side can reach the other.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from enum import StrEnum
 from heapq import heappop, heappush
 from typing import Literal
+
+import msgspec
 
 from p2pnet.model import limits
 from p2pnet.model.backoff import next_wait
@@ -53,8 +54,7 @@ def is_lower(name: str, other: str) -> bool:
 # --- Which connection stays ---
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(msgspec.Struct, frozen=True):
     """What `choose` needs to know of a connection whose hellos are through."""
 
     incarnation: str
@@ -138,8 +138,7 @@ NEXT: dict[tuple[DialPhase, DialEvent], DialPhase] = {
 }
 
 
-@dataclass(slots=True)
-class _Wanted:
+class _Wanted(msgspec.Struct):
     phase: DialPhase
     due_ns: int
     backoff_s: float = 0.0

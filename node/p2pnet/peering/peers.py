@@ -8,7 +8,6 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Container
-from dataclasses import dataclass, field
 from typing import Protocol
 
 import msgspec
@@ -58,8 +57,7 @@ class PeerListener(Protocol):
         """A message on the link in use."""
 
 
-@dataclass(slots=True, eq=False)
-class PeerLink:
+class PeerLink(msgspec.Struct, eq=False):
     """The connection in use with a peer."""
 
     name: str
@@ -67,8 +65,7 @@ class PeerLink:
     candidate: Candidate
 
 
-@dataclass(slots=True, eq=False)
-class PendingConnection:
+class PendingConnection(msgspec.Struct, eq=False):
     """An authenticated connection whose hellos are not through."""
 
     name: str
@@ -78,7 +75,7 @@ class PendingConnection:
     """Random name of the dial that made it, see `Hello.dial`."""
     knows: str = ""
     """See `Hello.knows`."""
-    early: list[Message] = field(default_factory=list)
+    early: list[Message] = msgspec.field(default_factory=list)
     """Messages that overtook the hello, kept for the link."""
 
 

@@ -8,7 +8,6 @@ of all nodes from its first link, and a subnet at rest exchanges a few kilobytes
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 
 import msgspec
@@ -35,8 +34,7 @@ ANSWERS_PER_S = 20.0
 log = logging.getLogger("p2pnet.node")
 
 
-@dataclass(slots=True, eq=False)
-class _RecordLink:
+class _RecordLink(msgspec.Struct, eq=False):
     """What the exchange knows about one link."""
 
     connection: Connection
@@ -47,7 +45,7 @@ class _RecordLink:
     """The peer is to be asked for others' records."""
     asking: Exchange | None = None
     asked_ns: int = 0
-    answers: Rate = field(default_factory=lambda: Rate(ANSWERS_PER_S, 2 * int(ANSWERS_PER_S)))
+    answers: Rate = msgspec.field(default_factory=lambda: Rate(ANSWERS_PER_S, 2 * int(ANSWERS_PER_S)))
 
 
 class RecordExchange:

@@ -7,7 +7,6 @@ leaves are backdated (BACKDATE), for the signer's clock may be ahead.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
@@ -28,8 +27,7 @@ class RecordRefusedError(RemoteError):
     """A well-formed record that will not be used."""
 
 
-@dataclass(frozen=True, slots=True)
-class SignedRecord:
+class SignedRecord(msgspec.Struct, frozen=True):
     """A record whose signature and chain were verified."""
 
     uri: str

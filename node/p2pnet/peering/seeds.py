@@ -6,8 +6,9 @@ is alone and seldom otherwise: parts of a subnet that have never met meet throug
 """
 
 from collections.abc import Callable, Container, Iterable
-from dataclasses import dataclass
 from itertools import zip_longest
+
+import msgspec
 
 from p2pnet.model import limits
 from p2pnet.model.backoff import next_wait
@@ -54,8 +55,7 @@ def _by_families(addresses: list[Address]) -> list[Address]:
     return [address for pair in pairs for address in pair if address is not None]
 
 
-@dataclass(slots=True)
-class _Seed:
+class _Seed(msgspec.Struct):
     due_ns: int
     again_s: float = 0.0
     in_progress: bool = False

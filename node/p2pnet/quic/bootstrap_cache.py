@@ -8,7 +8,6 @@ import ipaddress
 import json
 import logging
 import os
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
@@ -81,6 +80,8 @@ class BootstrapCache:
 
         If several processes share the file, the list of the last writer stays.
         """
+        import tempfile  # with shutil and what packs archives: 3 ms of every start, for those that keep a cache
+
         self._path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=self._path.parent, prefix=f".{self._path.name}.")
         temporary = Path(name)

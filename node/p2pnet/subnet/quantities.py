@@ -31,8 +31,20 @@ class Document(BaseModel):
 
     model_config = ConfigDict(
         alias_generator=to_camel, populate_by_name=False, extra="forbid", strict=True, frozen=True, allow_inf_nan=False,
-        use_attribute_docstrings=True,  # what stands under a field describes it in schemas and for kubectl explain
     )  # fmt: skip
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        from p2pnet.subnet.descriptions import descriptions_of
+
+        found, texts = handler(schema), descriptions_of(cls)
+        properties = handler.resolve_ref_schema(found).get("properties", {})
+        for name, field in cls.model_fields.items():
+            if name in texts and (there := properties.get(field.alias or name)) is not None:
+                there.setdefault("description", texts[name])
+        return found
 
 
 def wrong(text: str, words: str) -> PydanticCustomError:

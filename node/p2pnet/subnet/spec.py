@@ -200,7 +200,7 @@ class LabSpec(Document):
     storage: Annotated[Text, AfterValidator(_check_storage)] = "emptyDir"
     """Where runs are kept: emptyDir, or the size of a claim with its unit, e.g. 1Gi. Default: emptyDir."""
     resources: ResourcesSpec = ResourcesSpec()
-    """Requests and limits of the lab's pod, e.g. {requests: {cpu: 200m}}. Default: 20m and 64Mi."""
+    """Requests and limits of the lab's pod, e.g. {requests: {cpu: 200m}}. Default: 100m and 64Mi."""
 
 
 def _default_nodes(validated: dict[str, Any]) -> int:

@@ -11,7 +11,6 @@ import os
 import socket
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -54,8 +53,7 @@ REFUSALS_LOGGED_S = 1.0
 log = logging.getLogger("p2pnet.agent")
 
 
-@dataclass(frozen=True, slots=True)
-class AgentConfig:
+class AgentConfig(msgspec.Struct, frozen=True):
     """Where an agent serves, with whose leaf, and for which nodes."""
 
     scope: tuple[str, str, str]

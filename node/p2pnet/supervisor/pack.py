@@ -4,7 +4,6 @@ What the nodes share is the process: its death, its pauses, its CPU. A node that
 alone. Orders come from the supervisor, see `processes`. `python -m p2pnet.supervisor.pack` serves where forking is no option.
 """
 
-import argparse
 import asyncio
 import contextlib
 import gc
@@ -174,6 +173,8 @@ async def _until_told(channel: socket.socket, death_fd: int | None) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse and run; the exit code: 0 stopped, 4 parent gone."""
+    import argparse  # forks, which most packs are, have no arguments
+
     parser = argparse.ArgumentParser(prog="python -m p2pnet.supervisor.pack", description="A pack of p2pnet nodes.")
     parser.add_argument("--supervisor", type=int, metavar="PID", required=True, help="the process not to outlive")
     parser.add_argument("--channel-fd", type=int, metavar="FD", required=True, help="socket to the supervisor")

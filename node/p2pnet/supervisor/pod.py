@@ -21,12 +21,10 @@ _door = (
 if __name__ == "__main__":
     gc.disable()  # until all is imported: there is nothing to collect, and looking takes a tenth of the time
 
-import argparse
 import ipaddress
 import logging
 import socket
 from collections.abc import Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
@@ -63,8 +61,7 @@ MEMBERS_MAX = 100
 """Nodes of one pod; spec.nodesPerPod has the same bound. Requests for them fit a pipe unread: 100 x 2 x 200 bytes < 64 KiB."""
 
 
-@dataclass(frozen=True, slots=True)
-class PodMembers:
+class PodMembers(msgspec.Struct, frozen=True):
     """The nodes of a pod and its addresses, as the operator sets them in the environment."""
 
     members: list[str]
@@ -236,8 +233,21 @@ def _fail(error: Exception) -> int:
     return 2
 
 
-def main(arguments: Sequence[str] | None = None, door: socket.socket | None = None) -> int:
-    """Parse and run; the exit code: 0 stopped, 2 environment, mounts or clients cannot be used."""
+class PodOptions(msgspec.Struct, frozen=True):
+    """Where a pod finds what is mounted, and its ports."""
+
+    mounts: Path = MOUNTS
+    run: Path = RUN
+    udp_port: int = UDP_PORT
+    health_port: int = HEALTH_PORT
+
+
+def read_options(arguments: Sequence[str]) -> PodOptions:
+    """The options of a command line; exits with 2 where it cannot be read."""
+    if not arguments:  # in a cluster there are none, and a pod starts sooner without argparse
+        return PodOptions()
+    import argparse
+
     parser = argparse.ArgumentParser(
         prog="python -m p2pnet.supervisor.pod",
         description="The nodes of one pod: P2PNET_MEMBERS, P2PNET_GROUP, P2PNET_HOST, P2PNET_ADDRESS, P2PNET_BEHAVIOUR.",
@@ -246,7 +256,12 @@ def main(arguments: Sequence[str] | None = None, door: socket.socket | None = No
     parser.add_argument("--run", type=Path, default=RUN, help="a writable folder (%(default)s)")
     parser.add_argument("--udp-port", type=int, default=UDP_PORT, help="of the first node (%(default)s)")
     parser.add_argument("--health-port", type=int, default=HEALTH_PORT, help="of the pod's page (%(default)s)")
-    options = parser.parse_args(arguments)
+    return PodOptions(**vars(parser.parse_args(arguments)))
+
+
+def main(arguments: Sequence[str] | None = None, door: socket.socket | None = None) -> int:
+    """Parse and run; the exit code: 0 stopped, 2 environment, mounts or clients cannot be used."""
+    options = read_options(sys.argv[1:] if arguments is None else arguments)
     if is_json():
         log_all(logging.StreamHandler(sys.stderr))
     try:

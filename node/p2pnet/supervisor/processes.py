@@ -10,7 +10,6 @@ import os
 import selectors
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -26,8 +25,7 @@ CHANNEL_BYTES = 1 << 20
 """Asked of the kernel for orders a paused pack has not read; all orders of a hundred nodes are a tenth of it."""
 
 
-@dataclass(frozen=True, slots=True)
-class NodeLaunch:
+class NodeLaunch(msgspec.Struct, frozen=True):
     """A process for one node, see `child.Launch`."""
 
     config: Path
@@ -56,8 +54,7 @@ class NodeLaunch:
         return ["p2pnet.node", str(self.config), *(str(part) for pair in given for part in pair)]
 
 
-@dataclass(frozen=True, slots=True)
-class PackLaunch:
+class PackLaunch(msgspec.Struct, frozen=True):
     """A process for a pack of nodes, see `child.Launch`. Its own log takes what is not said by one of its nodes."""
 
     log: Path
@@ -135,17 +132,16 @@ class Singles:
             self._on_ready(node.name)
 
 
-@dataclass(slots=True, eq=False)
-class PackProcess:
+class PackProcess(msgspec.Struct, eq=False):
     """One live pack."""
 
     name: str
     pid: int
     channel: socket.socket
-    unread: bytearray = field(default_factory=bytearray)
-    starting: set[str] = field(default_factory=set)
+    unread: bytearray = msgspec.field(default_factory=bytearray)
+    starting: set[str] = msgspec.field(default_factory=set)
     """Nodes that have neither served nor ended since they were started."""
-    serving: list[str] = field(default_factory=list)
+    serving: list[str] = msgspec.field(default_factory=list)
     """Nodes that serve and whose `on_ready` is still to come: a pack is ready when all its nodes are."""
 
 

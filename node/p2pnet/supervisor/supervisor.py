@@ -7,7 +7,6 @@ One thread and no event loop, because it forks: a loop's descriptors and a secon
 It binds each node's UDP socket once and hands it to every restart, so that a node keeps its port through any death.
 """
 
-import argparse
 import contextlib
 import os
 import selectors
@@ -404,6 +403,8 @@ class Supervisor:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run on this process's stdin and stdout; the exit code."""
+    import argparse  # a pod is a supervisor, too, and takes no arguments of it
+
     parser = argparse.ArgumentParser(prog="python -m p2pnet.supervisor", description="Keeps p2pnet node processes.")
     parser.add_argument("--start", choices=("fork", "spawn"), default=choose_start(), help="how nodes are started")
     options = parser.parse_args(arguments)

@@ -1,8 +1,9 @@
 """What the supervisor knows about each node: its socket, its process, what was ordered, when the next start is due. No I/O."""
 
 import socket
-from dataclasses import dataclass, field
 from pathlib import Path
+
+import msgspec
 
 from p2pnet.model.agent import ORDERED, NodeProcess, ProcessState
 from p2pnet.model.backoff import next_wait
@@ -25,8 +26,7 @@ EXIT_REASONS = {
 """What a node means by its exit code, see `node.process`; more stands in its log."""
 
 
-@dataclass(slots=True)
-class SupervisedNode:
+class SupervisedNode(msgspec.Struct):
     """One node: its socket lives from `bind` to `stop`, its processes come and go."""
 
     name: str
@@ -71,7 +71,7 @@ class SupervisedNode:
     backoff_s: float = 0.0
     start_due_s: float | None = None
     kill_due_s: float | None = None
-    ready_fd: int | None = field(default=None, repr=False)
+    ready_fd: int | None = None
     """Read end of the pipe on which its process reports that it serves."""
 
     def started(self, pid: int, now_s: float) -> None:

@@ -18,7 +18,7 @@ from p2pnet.operator.subnet.plan.pods import lab_pod, node_pod
 from p2pnet.subnet.document import load_subnet
 from p2pnet.subnet.injection import load_injection
 
-AT_ONCE = 500
+AT_ONCE = 100
 """Documents of one coroutine, which a test waits for a minute at most."""
 JUDGED_LATER = ("no node is named", "selects no node", "a value of type", "is nobody")
 """Words of checks that CEL cannot make, so that they are made in reconciliation: see `crd_rules`."""

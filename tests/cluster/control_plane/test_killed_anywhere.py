@@ -12,12 +12,14 @@ import pytest
 from tests.cluster.control import Control, Place, Twin
 from tests.cluster.faults import AfterChanges
 from tests.cluster.kit import until
-from tests.cluster.process import Operator
+from tests.cluster.process import END_S, Operator
 from tests.cluster.proxy import Proxy, uid_required
-from tests.cluster.witness import Witness, check_right
+from tests.cluster.witness import Witness, until_right
 
-AFTER_RESTART_S = 60.0
-"""Four times what it may take on a machine that does nothing else."""
+AFTER_RESTART_S = 600.0
+"""For what is asked to come about while the operator is killed again and again, on a busy machine."""
+RESTS_S = 120.0
+"""For the last write to have been made."""
 QUICK = {"subnet.plan.rollout.MIN_READY": 0.3, "subnet.reconcile.CONVERGING_S": 0.5}
 """What a test of ten seconds cannot wait for, shortened."""
 
@@ -36,13 +38,13 @@ class Trial:
 
     def check(self, demo: Twin, nodes: int) -> None:
         self.rest()
-        check_right(demo, nodes)
+        until_right(demo, nodes)
         assert all(uid_required(ask) for ask in self.proxy.asks if ask.verb == "delete")
         assert set(self.operator.codes) <= {-signal.SIGKILL}, "it never ends by itself"
 
     def rest(self) -> None:
         """Wait until nothing is written any more."""
-        until(lambda: time.monotonic() - self.proxy.changes()[-1].at > 1, "it comes to rest", within_s=20, every_s=0.1)
+        until(lambda: time.monotonic() - self.proxy.changes()[-1].at > 1, "it comes to rest", RESTS_S, every_s=0.1)
 
 
 @contextlib.contextmanager
@@ -189,12 +191,10 @@ def test_told_to_end_while_creating_it_ends_soon_and_well_and_the_next_one_goes_
     ):
         proxy.faults = [AfterChanges(9, lambda: os.kill(operator.pid, signal.SIGTERM), times=1, mute=False)]
         demo = place.subnet("demo", {"nodes": 12})
-        until(lambda: not operator.running, "it ends", within_s=30, every_s=0.05)
+        until(lambda: not operator.running, "it ends", END_S, every_s=0.05)
         assert operator.code == 0
         assert len(demo.uids()) < 13
         operator.start()
         demo.until_ready(12)
-        check_right(demo, 12)
-        code, seconds = operator.terminate()
-        assert code == 0
-        assert seconds < 10, "at rest, with watches open"
+        until_right(demo, 12)
+        assert operator.terminate() == 0, "at rest, with watches open; one that hangs is ended with 1"

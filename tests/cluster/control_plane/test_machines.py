@@ -76,8 +76,12 @@ def test_a_lost_machine_is_named_and_its_pods_are_made_again_once_that_is_asked_
         after = demo.uids()
         assert {name for name in before if after[name] != before[name]} == {"demo-lab", "demo-node-2"}
         assert degraded(demo)["reason"] == "Healthy"
-        told = {(one["reason"], one["type"]) for one in place.find("events")}
-        assert {("MachineLost", "Warning"), ("PodsReplaced", "Warning")} <= told
+        warned = {("MachineLost", "Warning"), ("PodsReplaced", "Warning")}
+        until(
+            lambda: warned <= {(one["reason"], one["type"]) for one in place.find("events")},
+            "events tell it, which are posted after the status",
+            every_s=0.1,
+        )
         beyond = {right for right in used(proxy.asks) if right in rights(granted("cluster"))}
         assert beyond == (rights(granted("cluster")) if scope == "cluster" else set())
         assert not [str(ask) for ask in proxy.asks if ask.status in (401, 403) and f"/{place.name}/" in ask.path]

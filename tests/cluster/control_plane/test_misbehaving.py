@@ -7,15 +7,13 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from tests.cluster.control import Control, Twin
-from tests.cluster.faults import Busy, Conflicts, Gone, Jumbled, Lost, MidLine, Refuses, Silent, Slow
+from tests.cluster.faults import Busy, Conflicts, Gone, Hangs, Jumbled, Lost, MidLine, Refuses, Silent
 from tests.cluster.kit import until
 from tests.cluster.process import Operator
 from tests.cluster.proxy import Fault, Proxy, uid_required
 from tests.cluster.witness import Witness, until_right
 
-WITHIN_S = 120.0
-QUICK = {"kube.client.ANSWER_S": 2.0}
-"""An answer that never comes is missed sooner."""
+WITHIN_S = 300.0
 
 FAULTS: dict[str, Callable[[random.Random], Fault]] = {
     "watches that end with 410": lambda chance: Gone(0.3, chance),
@@ -28,12 +26,18 @@ FAULTS: dict[str, Callable[[random.Random], Fault]] = {
 
 
 @contextlib.contextmanager
-def served(control: Control, *faults: Fault, **settings: str) -> Iterator[tuple[Proxy, Operator, Twin, Witness]]:
-    """A Subnet, about to be made through a proxy with these faults; everything about it is checked at the end."""
+def served(
+    control: Control, *faults: Fault, answer_s: float = 2.0, **settings: str
+) -> Iterator[tuple[Proxy, Operator, Twin, Witness]]:
+    """A Subnet, about to be made through a proxy with these faults; everything about it is checked at the end.
+
+    An answer that never comes is missed after `answer_s`, sooner than users' operators miss it.
+    """
+    values = {"kube.client.ANSWER_S": answer_s}
     with (
         control.place() as place,
         control.proxy(*faults) as proxy,
-        control.operator(proxy, warm=True, values=QUICK, watch_namespaces=place.name, **settings) as operator,
+        control.operator(proxy, warm=True, values=values, watch_namespaces=place.name, **settings) as operator,
     ):
         demo = place.subnet("demo", {"nodes": 3})
         with Witness.of(demo) as seen:
@@ -106,7 +110,7 @@ def test_a_watch_that_fell_silent_is_noticed(control: Control, inactivity: str) 
         demo.edit(nodes=3)
         time.sleep(0.5)
         silent.on = False  # streams that have lost something stay silent
-        demo.until_ready(3, 75 + 15)
+        demo.until_ready(3, WITHIN_S)
         until_right(demo, 3)
         assert operator.starts == 1
 
@@ -130,7 +134,7 @@ def test_what_was_asked_during_an_outage_is_done_soon_after_it(control: Control,
             control.inside.do(proxy.listen())
         else:
             proxy.faults = []
-        demo.until_ready(5, 30 + 15)
+        demo.until_ready(5, WITHIN_S)
         until_right(demo, 5)
 
 
@@ -141,7 +145,7 @@ def test_an_api_server_that_dies_and_comes_back_finds_nothing_lost(control: Cont
         control.cluster.script("api", "down")
         time.sleep(2)
         control.cluster.script("api", "up")
-        demo.until_ready(7, 30 + 15)
+        demo.until_ready(7, WITHIN_S)
         until_right(demo, 7)
 
 
@@ -190,9 +194,9 @@ def test_a_right_that_is_missing_for_a_while_is_told_and_ends_nothing(control: C
         demo.edit(nodes=2 if verb == "delete" else 5)
         demo.place.delete("networkpolicies", "demo")
         if refused_writes(verb, plural):
-            until(lambda: told(demo) == ("Forbidden", verb), "the condition names it", 20, every_s=0.1)
+            until(lambda: told(demo) == ("Forbidden", verb), "the condition names it", every_s=0.1)
         if verb != "watch":
-            until(lambda: metric(control, verb, plural), "the metric names it", 20, every_s=0.2)
+            until(lambda: metric(control, verb, plural), "the metric names it", every_s=0.2)
         demo.edit(nodes=4)
         time.sleep(1)
         refuses.on = False
@@ -225,26 +229,23 @@ def metric(control: Control, verb: str, plural: str) -> bool:
 
 
 def test_a_look_that_hangs_shows_and_holds_up_nothing_else(control: Control) -> None:
-    slow = Slow(6.0, lambda ask: (ask.verb, ask.name) == ("get", "demo"))
-    slow.on = False
+    hangs = Hangs(lambda ask: (ask.verb, ask.name) == ("get", "demo"))
+    hangs.on = False
     ports = {"health_port": "18080", "metrics_port": "18082"}
-    with served(control, slow, **ports) as (_, _, demo, _):
+    with served(control, hangs, answer_s=4 * WITHIN_S, **ports) as (_, _, demo, _):
         demo.until_ready(3)
         other = demo.place.subnet("other", {"nodes": 1})
         other.until_ready(1)
-        slow.on = True
+        hangs.on = True
         demo.edit(nodes=4)
-        until(lambda: slow.waiting, "it hangs", every_s=0.02)
-        ages = []
-        for _ in range(10):
-            began = time.monotonic()
+        until(lambda: hangs.waiting, "it hangs", every_s=0.02)
+        for _ in range(3):
             control.inside.do(control.server.text("http://127.0.0.1:18080/healthz"))
-            ages.append(time.monotonic() - began)
             page = control.inside.do(control.server.text("http://127.0.0.1:18082/metrics"))
             begun = f'p2pnet_reconcile_in_progress_start_time_seconds{{kind="Subnet",name="demo",namespace="{demo.place.name}"}}'
             assert begun in page
-        assert sorted(ages)[-2] < 1
         other.edit(nodes=2)
-        other.until_ready(2, 5)
-        slow.on = False
+        other.until_ready(2)
+        assert hangs.waiting, "it has hung all the time"
+        hangs.on = False
         demo.until_ready(4)

@@ -17,11 +17,15 @@ from tests.cluster.witness import Witness, check_right
 
 from p2pnet.operator.kube.api import MANAGER
 from p2pnet.operator.kube.claims import TURN_S
-from p2pnet.operator.subnet.reconcile import REST_S
+from p2pnet.operator.subnet.reconcile import COUNTS_EVERY_S, REST_S
 
 NODES = 3
-REPAIRED_S = 20.0
-"""Ten times what it may take on a machine that does nothing else."""
+AT_REST_S = COUNTS_EVERY_S + 1
+"""After so long without a write none is put off any more."""
+RESTS_S = 90.0
+"""For it to come to rest."""
+REPAIRED_S = 45.0
+"""Twenty times what it may take on a machine that does nothing else; who looks by himself only does so every 60 s."""
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +188,7 @@ def test_a_pod_that_goes_while_the_watches_are_deaf_is_there_again(control: Cont
         demo = place.subnet("demo", {"nodes": NODES})
         with Witness.of(demo) as seen:
             demo.until_ready(NODES)
-            rest(proxy)
+            rest(proxy, AT_REST_S)
             gap.on = True
             before = demo.uids()
             place.delete("pods", "demo-node-1")
@@ -202,7 +206,7 @@ def test_a_pod_that_goes_while_the_watches_are_deaf_is_there_again(control: Cont
 
 def rest(proxy: Proxy, seconds: float = 1.0) -> None:
     """Wait until nothing has been written for a while."""
-    until(lambda: time.monotonic() - proxy.changes()[-1].at > seconds, "it comes to rest", within_s=30, every_s=0.05)
+    until(lambda: time.monotonic() - proxy.changes()[-1].at > seconds, "it comes to rest", RESTS_S, every_s=0.05)
 
 
 def test_of_twenty_edits_in_two_seconds_the_last_one_wins(control: Control) -> None:
@@ -240,7 +244,7 @@ def test_at_rest_nothing_is_written_and_a_look_reads_little(control: Control, no
     ):
         demo = place.subnet("demo", {"nodes": nodes})
         demo.until_ready(nodes)
-        rest(proxy)
+        rest(proxy, AT_REST_S)
         before = len(proxy.asks)
         time.sleep(seconds)
         assert not [str(ask) for ask in proxy.changes(before)]

@@ -35,9 +35,7 @@ def test_after_each_edit_nobody_who_waits_is_let_go_by_what_was_before(control: 
             assert not (place.get("injections", "early") or {}).get("status", {}).get("run"), (
                 "it waits for the new node"
             )
-        control.cluster.kubectl(
-            "wait", "--for=condition=Propagated", "injection/early", "--timeout=60s", "--namespace", place.name
-        )
+        control.cluster.wait("injection/early", "condition=Propagated", place.name)
 
 
 def edited(control: Control, subnet: Twin, what: str, spec: dict[str, Any], nodes: int) -> None:
@@ -59,7 +57,7 @@ def edited(control: Control, subnet: Twin, what: str, spec: dict[str, Any], node
         assert conditions(subnet.thing())["Ready"] == "False", what
         assert (seen["status"], seen["reason"], seen["column"]) == ("False", "MembersChanging", "?"), what
     for kind in ("Connected", "Ready"):
-        cluster.kubectl("wait", f"--for=condition={kind}", "subnet/demo", "--timeout=60s", "--namespace", namespace)
+        cluster.wait("subnet/demo", f"condition={kind}", namespace)
     assert connected(cluster, namespace)["column"] == f"{nodes}/{nodes}", what
     if "topology" in spec:  # every node was started with it
         kept = {name for name, uid in subnet.uids().items() if former.get(name) == uid}

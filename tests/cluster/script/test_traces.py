@@ -19,7 +19,7 @@ def test_a_cluster_leaves_nothing_behind(built: Cluster) -> None:
     finally:
         other.script("down")
     assert footprint(other) == before
-    until(lambda: not other.pids(), "its processes are gone", within_s=20)
+    until(lambda: not other.pids(), "its processes are gone")
 
 
 def footprint(cluster: Cluster) -> dict[str, set[str]]:

@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 
 HERE = Path(__file__).parent
 SCRIPT = HERE.parent / "cluster.sh"
-CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
+REPOSITORY = HERE.parents[2].resolve()
 FOLDER = Path(os.environ["P2PNET_STAND_INS"])
 HOME = Path(
     os.environ.get("CLUSTER_HOME")
@@ -178,15 +178,11 @@ def inspect(words: list[str]) -> None:
 
 def build(words: list[str]) -> None:
     given = options(words, "--target", "--tag")
-    trust = ["--volume", f"{CERTIFICATES}:{CERTIFICATES}:ro", "--build-arg", f"PIP_CERT={CERTIFICATES}"]
-    more = trust if CERTIFICATES.exists() else []
+    if Path(words[-1]).resolve() != REPOSITORY:
+        fail(f"ERROR: {words[-1]} is not {REPOSITORY}")
     built = FOLDER / f"{given['--target']}.built"
-    if not built.exists():  # its files stay as they are while a test runs, and to find that out takes buildah seconds
-        run("bash", str(SCRIPT), "base")
-        run(
-            "buildah", "bud", "-q", "--layers", *more, "--build-arg", "BASE_IMAGE=localhost/p2pnet-base:bookworm",
-            "--target", given["--target"], "-t", full_name(given["--tag"]), "-f", f"{words[-1]}/Dockerfile", words[-1],
-        )  # fmt: skip
+    if not built.exists():  # its files stay as they are while a test runs
+        script("image", given["--target"], full_name(given["--tag"]))
         built.touch()
     label = FOLDER / "label"
     # Another image of the same files: what labels alone change, buildah would take from its cache.
@@ -221,7 +217,7 @@ def image_id(image: str) -> str | None:
 
 
 def save(image: str, archive: Path, name: str) -> None:
-    run("buildah", "push", "-q", "--disable-compression", full_name(image), f"oci-archive:{archive}:{name}")
+    run("buildah", "push", "-q", full_name(image), f"docker-archive:{archive}:{name}")
 
 
 def load(archive: Path) -> None:

@@ -5,6 +5,8 @@ import os
 import signal
 import socket
 
+from tests.patience import PATIENCE_S
+
 from p2pnet.lab.backends.backend import Process
 from p2pnet.lab.backends.supervisor_client import SupervisorClient, SupervisorEvent, process_after
 
@@ -30,7 +32,7 @@ async def test_a_supervisor_that_dies_is_noticed():
     await supervisor.open()
     await supervisor.bind("node-0", "127.0.0.1", 0)
     os.kill(supervisor.pid, signal.SIGKILL)
-    assert "supervisor ended" in await asyncio.wait_for(lost.get(), 10)
+    assert "supervisor ended" in await asyncio.wait_for(lost.get(), PATIENCE_S)
     await supervisor.close()
 
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 
 import pytest
+from tests.patience import PATIENCE_S
 
 from p2pnet.lab.network import control
 from p2pnet.lab_client import ProblemError
@@ -17,11 +18,11 @@ CUT = {"name": "cut", "from": "node-0", "block": True}
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control, "IN_FORCE_S", 0.5)
+    monkeypatch.setattr(control, "IN_FORCE_S", 30.0)  # a fake has it at once, as soon as it gets its turn
 
 
 async def until(holds: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while not holds():
             await asyncio.sleep(0.01)
 
@@ -73,17 +74,14 @@ async def test_a_leased_fault_reaches_its_nodes_with_the_lease_and_goes_when_it_
     assert (caught.value.status, caught.value.exit_code) == (404, 2)
 
 
-async def test_an_edit_of_network_and_faults_reaches_nodes_and_their_boot_copies_within_a_second(
-    lab, lab_client, nodes
-):
+async def test_an_edit_of_network_and_faults_reaches_nodes_and_their_boot_copies_at_once(lab, lab_client, nodes):
     await connected(lab)
-    asked = time.monotonic()
+    await lab.poller.close()  # nobody looks whether nodes have it
     network = {"default": {"latency": "20ms"}, "rules": [{"from": "node-1", "latency": "90ms"}]}
     await lab_client.patch_spec({"spec": {"network": network, "faults": [{"name": "lossy", "loss": "5%"}]}})
     shape = lab.backend.networks["node-1"].shape("node-0")  # written before the answer
     assert (shape.delay_ns, shape.loss) == (90_000_000, pytest.approx(0.05))
     await until(lambda: nodes.nodes["node-1"].network.network.shape("node-0") == shape)
-    assert time.monotonic() - asked < 5  # a second, on a machine that others share
     assert nodes.nodes["node-1"].network.lease_s is None
     before = nodes.nodes["node-1"].network.network.version
     await lab_client.patch_spec({"spec": {"network": {"rules": [{"from": "node-1", "latency": "91ms"}]}}})
@@ -110,6 +108,7 @@ async def test_a_node_that_does_not_take_its_network_keeps_the_fault_waiting_and
     lab, lab_client, nodes, monkeypatch
 ):
     await connected(lab)
+    monkeypatch.setattr(control, "IN_FORCE_S", 0.5)
     monkeypatch.setattr(control, "LATE_S", 1.0)
     monkeypatch.setattr("p2pnet.lab.network.pusher.LATE_S", 1.0)
     monkeypatch.setattr("p2pnet.lab.network.pusher.ANSWER_S", 0.05)
@@ -162,7 +161,7 @@ async def test_a_fault_that_makes_no_sense_is_exit_2_and_changes_nothing(lab_cli
 
 async def test_a_renewal_needs_a_fault_and_a_number(lab, lab_client):
     await connected(lab)
-    await lab_client.add_fault(FaultRequest(CUT, 1.0))
+    await lab_client.add_fault(FaultRequest(CUT, 30.0))
     assert (await lab_client.renew_fault("cut", 60.0)).state == "active"
     for name, status, words in (("nothing", 404, "no fault 'nothing'"), ("cut", 400, "a lease of 99999 s")):
         with pytest.raises(ProblemError, match=words) as caught:
@@ -269,7 +268,7 @@ async def test_a_lab_under_a_lasting_fault_comes_to_rest(lab, lab_client, monkey
 async def test_a_run_with_dying_nodes_is_valid_and_judged_by_what_is_known(lab, lab_client, nodes, state):
     await connected(lab)
     nodes.gate.clear()
-    run = await lab_client.start_run(request(publisher="node-0", within_s=0.5, expect=["reach >= 95%"]), key="k")
+    run = await lab_client.start_run(request(publisher="node-0", within_s=2.0, expect=["reach >= 95%"]), key="k")
     await until(lambda: nodes.injected)
     await lab_client.add_fault(FaultRequest({"name": "die", "from": "node-1", "kill": True, "for": "60s"}))
     nodes.nodes["node-1"].deaf = True
@@ -285,7 +284,7 @@ async def test_a_run_with_dying_nodes_is_valid_and_judged_by_what_is_known(lab, 
 
 async def test_what_is_published_after_a_node_died_is_a_known_miss(lab, lab_client, nodes):
     await connected(lab)
-    run = await lab_client.start_run(request(2, publisher="node-0", rate=1.0, within_s=0.5), key="k")
+    run = await lab_client.start_run(request(2, publisher="node-0", rate=1.0, within_s=2.0), key="k")
     await until(lambda: nodes.injected)
     await lab_client.add_fault(FaultRequest({"name": "die", "from": "node-1", "kill": True, "for": "60s"}))
     nodes.nodes["node-1"].deaf = True

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from tests.patience import PATIENCE_S
 from tests.samples import true_rows
 
 from p2pnet.lab.http.subnet import metrics_text
@@ -18,7 +19,7 @@ from p2pnet.model.report import RunSummary, Status
 
 
 async def test_the_summary_counts_what_is_connected(lab_client):
-    status = await wait_until_up(lab_client, timeout_s=5)
+    status = await wait_until_up(lab_client, timeout_s=PATIENCE_S)
     assert isinstance(status, Status)
     assert (status.nodes.desired, status.nodes.connected, status.links.expected, status.links.up) == (3, 3, 3, 3)
     assert status.certificates.issued == 3
@@ -29,11 +30,11 @@ async def test_the_summary_counts_what_is_connected(lab_client):
 
 
 async def test_an_edit_of_the_size_is_live_and_pushed_and_written(lab_client, lab, nodes, state):
-    await wait_until_up(lab_client, timeout_s=5)
+    await wait_until_up(lab_client, timeout_s=PATIENCE_S)
     document = await lab_client.patch_spec({"spec": {"nodes": 5}})
     assert document["spec"]["nodes"] == 5
     assert json.loads(state.subnet("demo").document.read_text()) == document == await lab_client.spec()
-    status = await wait_until_up(lab_client, timeout_s=5)
+    status = await wait_until_up(lab_client, timeout_s=PATIENCE_S)
     assert status.nodes.desired == 5
     await lab_client.patch_spec({**document, "spec": {"nodes": 2}})
     assert lab.backend.retired == {"node-2", "node-3", "node-4"}
@@ -84,7 +85,7 @@ async def test_logs_are_merged_filtered_and_followed(lab_client, lab, tmp_path):
     await asyncio.sleep(0.05)
     with lab.backend.logs["node-0"].open("a") as file:
         file.write("2026-11-21 10:00:09,000 INFO x: line 9\n")
-    assert (await asyncio.wait_for(anext(follower), 5)).line.endswith("9")
+    assert (await asyncio.wait_for(anext(follower), PATIENCE_S)).line.endswith("9")
     await follower.aclose()
 
 
@@ -112,7 +113,7 @@ async def test_events_of_some_kinds_are_streamed_alone_and_unknown_kinds_are_ref
 
 
 async def test_metrics_are_for_prometheus(lab_client, lab):
-    await wait_until_up(lab_client, timeout_s=5)
+    await wait_until_up(lab_client, timeout_s=PATIENCE_S)
     async with lab_client.wire.open("GET", "/v1/metrics") as response:
         text = (await response.read()).decode()
     assert 'p2pnet_lab_links{state="up"} 3.0' in text

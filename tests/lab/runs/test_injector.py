@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.patience import PATIENCE_S
 
 from p2pnet.lab.nodes.node_client import NodeSilentError
 from p2pnet.lab.runs import injector
@@ -91,5 +92,5 @@ async def test_a_stopped_injector_publishes_no_more_and_does_not_wait_for_what_i
         stopped.stop()
 
     stopped = Injector(Redialled(0), queue, client="blob", load=lambda _: b"x", on_published=stop)
-    await asyncio.wait_for(stopped.run(), 10)
+    await asyncio.wait_for(stopped.run(), PATIENCE_S)
     assert len(published) == 1

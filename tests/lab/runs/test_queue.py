@@ -4,9 +4,11 @@ import asyncio
 import gzip
 import json
 import time
+from collections.abc import Callable
 
 import msgspec
 import pytest
+from tests.patience import PATIENCE_S
 
 from p2pnet.lab_client import LabClient, ProblemError
 from p2pnet.measure import load_of, unmeasured
@@ -24,6 +26,12 @@ def generated(size: int = 100, count: int = 1, **more) -> RunRequest:
 async def finished(lab_client: LabClient, request: RunRequest, key: str = "k") -> RunState:
     started = await lab_client.start_run(request, key=key)
     return [state async for state in lab_client.follow(started.run)][-1]
+
+
+async def until(holds: Callable[[], object]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not holds():
+            await asyncio.sleep(0.01)
 
 
 async def test_a_run_delivers_reports_and_leaves_seven_files(lab_client, lab, state):
@@ -64,7 +72,7 @@ async def test_the_time_series_of_a_run_is_kept_and_what_stands_out_is_in_its_re
 
 
 async def test_a_run_ends_early_when_all_receipts_are_in(lab_client):
-    ended = await asyncio.wait_for(finished(lab_client, generated(within_s=60)), 5)
+    ended = await asyncio.wait_for(finished(lab_client, generated(within_s=10 * PATIENCE_S)), PATIENCE_S)
     assert ended.report.verdict == "pass"
 
 
@@ -125,7 +133,7 @@ async def test_one_measured_run_at_a_time_and_the_others_wait_visibly(lab_client
     second = await lab_client.start_run(generated(), key="b")
     third = await lab_client.start_run(generated(), key="c")
     beside = await lab_client.start_run(generated(shared=True), key="d")
-    await asyncio.sleep(0.1)
+    await until(lambda: len(nodes.injected) == 2)
     states = [await lab_client.run(one.run) for one in (first, second, third, beside)]
     assert [one.state for one in states] == ["running", "queued", "queued", "running"]
     assert [one.progress.queue_position for one in states] == [0, 1, 2, 0]
@@ -142,7 +150,7 @@ async def test_a_cancelled_run_says_so_and_the_next_one_starts(lab_client, nodes
     first = await lab_client.start_run(generated(), key="a")
     second = await lab_client.start_run(generated(), key="b")
     third = await lab_client.start_run(generated(), key="c")
-    await asyncio.sleep(0.05)
+    await until(lambda: nodes.injected)
     waiting = await lab_client.cancel(second.run)
     assert (waiting.state, waiting.report.verdict, waiting.report.notes) == ("cancelled", "invalid", [])
     ended = await lab_client.cancel(first.run)
@@ -187,7 +195,7 @@ async def test_an_artifact_over_the_bound_is_refused_before_it_is_sent(lab, lab_
 
 async def test_a_deaf_node_costs_reach_and_the_run_ends_in_time(lab_client, nodes):
     nodes.nodes["node-1"].deaf = True
-    ended = await finished(lab_client, generated(publisher="node-0", within_s=0.3))
+    ended = await finished(lab_client, generated(publisher="node-0", within_s=2.0))
     assert ended.report.verdict == "fail"
     assert ended.report.reach.delivered == 1
     assert ended.report.latency_ms.max is None
@@ -208,13 +216,13 @@ async def test_every_node_publishes_its_own_with_all(lab_client, nodes):
 
 async def test_a_rate_is_kept(lab_client):
     ended = await finished(lab_client, generated(count=6, rate=30))
-    assert 5 / 30 <= ended.progress.elapsed_s < 2
+    assert ended.progress.elapsed_s >= 5 / 30
 
 
 async def test_events_that_left_the_ring_make_the_run_invalid(lab_client, nodes):
     nodes.gate.clear()
     started = await lab_client.start_run(generated(publisher="node-0", within_s=0.5), key="k")
-    await asyncio.sleep(0.1)
+    await until(lambda: nodes.injected)
     one = nodes.nodes["node-1"]
     one.first += 5  # five events were made and lost before anybody read them
     nodes.gate.set()
@@ -226,7 +234,7 @@ async def test_events_that_left_the_ring_make_the_run_invalid(lab_client, nodes)
 async def test_a_restart_before_all_receipts_are_in_makes_the_run_invalid(lab_client, nodes):
     nodes.gate.clear()
     started = await lab_client.start_run(generated(publisher="node-0", within_s=0.5), key="k")
-    await asyncio.sleep(0.1)
+    await until(lambda: nodes.injected)
     nodes.nodes["node-1"].restart()
     nodes.gate.set()
     ended = [state async for state in lab_client.follow(started.run)][-1]
@@ -236,8 +244,8 @@ async def test_a_restart_before_all_receipts_are_in_makes_the_run_invalid(lab_cl
 
 async def test_a_restart_that_the_run_ordered_leaves_unknown_receipts_only(lab_client, nodes):
     nodes.gate.clear()
-    started = await lab_client.start_run(generated(publisher="node-0", within_s=0.5), key="k")
-    await asyncio.sleep(0.1)
+    started = await lab_client.start_run(generated(publisher="node-0", within_s=2.0), key="k")
+    await until(lambda: nodes.injected)
     await lab_client.node_action("node-1", "kill", run=started.run)
     nodes.nodes["node-1"].deaf = True
     nodes.gate.set()
@@ -250,7 +258,7 @@ async def test_a_restart_that_the_run_ordered_leaves_unknown_receipts_only(lab_c
 async def test_a_node_silent_at_the_end_makes_the_run_invalid(lab_client, nodes):
     nodes.gate.clear()
     started = await lab_client.start_run(generated(publisher="node-0", within_s=0.2), key="k")
-    await asyncio.sleep(0.1)
+    await until(lambda: nodes.injected)
     nodes.nodes["node-2"].silent = True
     ended = [state async for state in lab_client.follow(started.run)][-1]
     assert any("node-2" in reason for reason in ended.report.invalid)
@@ -306,7 +314,7 @@ async def test_a_lab_that_stops_ends_its_runs_as_invalid(lab, lab_client, nodes,
     nodes.gate.clear()
     first = await lab_client.start_run(generated(), key="a")
     second = await lab_client.start_run(generated(), key="b")
-    await asyncio.sleep(0.1)
+    await until(lambda: nodes.injected)
     lab.stop("it got SIGTERM")
     await lab.close()
     for run in (first, second):

@@ -28,7 +28,7 @@ def test_a_report_that_cannot_be_drawn_costs_the_run_nothing(
     def fails(*_: object) -> str:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(report_files, "to_html", fails)
+    monkeypatch.setattr("p2pnet.present.to_html", fails)
     with caplog.at_level(logging.ERROR):
         assert report_files.render_report_files(tmp_path, RUN, unmeasured(RUN, [])) == {}
 

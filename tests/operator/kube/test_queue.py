@@ -4,6 +4,7 @@ import asyncio
 
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.patience import PATIENCE_S
 
 from p2pnet.operator.kube.api import POD, SECRET, BusyError, ResourceKind
 from p2pnet.operator.kube.queue import BACKOFF_MAX_S, DEBOUNCE_S, Controller, Key, Schedule, Workers
@@ -168,7 +169,7 @@ async def test_a_failing_object_does_not_hold_up_another() -> None:
     workers.start()
     workers.add(A)
     workers.add(B)
-    await asyncio.wait_for(reached.wait(), 10)
+    await asyncio.wait_for(reached.wait(), PATIENCE_S)
     assert workers.alive
     assert workers.schedule.failures(A) >= 1
     await workers.stop()
@@ -189,7 +190,7 @@ async def test_an_unexpected_error_does_not_end_a_worker() -> None:
     workers = Workers([Controller(POD, (), "name", reconcile)], workers=1)
     workers.start()
     workers.add(A)
-    await asyncio.wait_for(reached.wait(), 10)
+    await asyncio.wait_for(reached.wait(), PATIENCE_S)
     await workers.stop()
     assert not workers.alive
 
@@ -212,6 +213,6 @@ async def test_each_kind_has_its_own_reconciler() -> None:
     keys = [Key(POD, "ns", "a"), Key(SECRET, "ns", "a")]
     for key in keys:
         workers.add(key)
-    await asyncio.wait_for(both.wait(), 10)
+    await asyncio.wait_for(both.wait(), PATIENCE_S)
     await workers.stop()
     assert sorted(reconciled) == [("Pod", keys[0]), ("Secret", keys[1])]

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from aiohttp import web
 from tests.operator.kit import KEY, World
+from tests.patience import PATIENCE_S
 
 from p2pnet.lab_client import ProblemError
 from p2pnet.model.errors import TargetError
@@ -128,10 +129,10 @@ async def test_a_new_revision_triggers_once_and_a_minute_without_one_asks_again(
     watcher.watch(KEY, "10.0.0.1:8090", "secret", "a.1")
     scripted.answers.put_nowait("a.1")
     for _ in range(2):
-        assert await asyncio.wait_for(scripted.asked.get(), 5) == "a.1"
+        assert await asyncio.wait_for(scripted.asked.get(), PATIENCE_S) == "a.1"
     assert woken.empty()
     scripted.answers.put_nowait("a.2")
-    assert await asyncio.wait_for(woken.get(), 5) == KEY
+    assert await asyncio.wait_for(woken.get(), PATIENCE_S) == KEY
     assert scripted.asked.empty(), "the reconciliation that follows says what to wait for next"
 
 
@@ -139,10 +140,10 @@ async def test_watching_for_the_same_revision_is_one_request_and_for_a_newer_one
     scripted: ScriptedLab, watcher: LabWatcher
 ) -> None:
     watcher.watch(KEY, "10.0.0.1:8090", "secret", "a.1")
-    assert await asyncio.wait_for(scripted.asked.get(), 5) == "a.1"
+    assert await asyncio.wait_for(scripted.asked.get(), PATIENCE_S) == "a.1"
     watcher.watch(KEY, "10.0.0.1:8090", "secret", "a.1")
     watcher.watch(KEY, "10.0.0.1:8090", "secret", "a.2")
-    assert await asyncio.wait_for(scripted.asked.get(), 5) == "a.2"
+    assert await asyncio.wait_for(scripted.asked.get(), PATIENCE_S) == "a.2"
     assert scripted.asked.empty()
 
 
@@ -151,10 +152,10 @@ async def test_a_lab_that_is_gone_is_left_to_the_next_reconciliation(
 ) -> None:
     watcher.watch(KEY, "10.0.0.1:8090", "secret", "a.1")
     scripted.answers.put_nowait(TargetError("the lab is silent"))
-    await asyncio.wait_for(scripted.asked.get(), 5)
+    await asyncio.wait_for(scripted.asked.get(), PATIENCE_S)
     watcher.forget(KEY)
     watcher.watch(KEY, "10.0.0.1:8090", "secret", "a.1")
-    assert await asyncio.wait_for(scripted.asked.get(), 5) == "a.1"
+    assert await asyncio.wait_for(scripted.asked.get(), PATIENCE_S) == "a.1"
     assert woken.empty()
 
 

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Iterable
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.patience import PATIENCE_S
 from tests.quic.attackers import SMALL_BYTES, Raw
 from tests.quic.frames import PADDING, PING, crypto
 from tests.quic.outsiders import (
@@ -24,16 +25,18 @@ from tests.quic.outsiders import (
     retry,
     version_negotiation,
 )
-from tests.quic.victims import MIB, TURN_CPU_S, beside, under_attack
+from tests.quic.victims import MIB, TURN_CPU_S, Victim, beside, under_attack
 
 from p2pnet.quic import Settings
+from p2pnet.quic.engine import gate
 
 if TYPE_CHECKING:
     from tests.quic.conftest import Until, World
 
     from p2pnet.quic import Endpoint
 
-DIAL_S = 1.0  # half a second, and as much again for a slow machine
+DIAL_S = 1.0
+"""CPU time of the victim: a busy machine changes nothing of that."""
 RESET_BYTES_MIN = 21  # RFC 9000 section 10.3
 PROBES = 2_000
 
@@ -52,23 +55,23 @@ async def server(world: World) -> AsyncIterator[Endpoint]:
 
 
 class Dials:
-    """Honest dials, all of which must succeed, and how long each took."""
+    """Honest dials, all of which must succeed, and what CPU time the victim spent until each had."""
 
-    def __init__(self, address: Any, *endpoints: Endpoint) -> None:
-        self._address = address
+    def __init__(self, victim: Victim, *endpoints: Endpoint) -> None:
+        self._victim = victim
         self._endpoints = endpoints
         self._seconds: list[float] = []
 
     async def dial(self) -> None:
         """One by each endpoint."""
         for endpoint in self._endpoints:
-            started = time.monotonic()
-            connection = await endpoint.connect(self._address, new=True, timeout_s=5)
-            self._seconds.append(time.monotonic() - started)
+            started = self._victim.cpu_s()
+            connection = await endpoint.connect(self._victim.address, new=True, timeout_s=PATIENCE_S)
+            self._seconds.append(self._victim.cpu_s() - started)
             connection.close()
 
     def check(self) -> None:
-        """They were quick."""
+        """The victim had done little else before."""
         assert statistics.median(self._seconds) < DIAL_S
 
 
@@ -77,7 +80,7 @@ async def test_one_host_that_never_ends_its_handshakes_locks_nobody_out(world: W
     async with under_attack(world, trace=False) as scene:
         elsewhere = await world.endpoint("node-3", address=("127.0.0.2", 0))
         neighbour = await world.endpoint("node-4", address=("127.0.0.1", 0))
-        dials = Dials(scene.victim.address, elsewhere, neighbour)
+        dials = Dials(scene.victim, elsewhere, neighbour)
         with Mob(scene.victim.address) as mob:
             for number in range(300):
                 mob.begin()
@@ -120,7 +123,7 @@ async def test_initials_that_cannot_be_decrypted_begin_no_handshake(server: Endp
         assert sum(map(len, raw_client.heard)) <= 50 * SMALL_BYTES
 
 
-async def test_a_first_connection_id_has_at_least_eight_bytes(server: Endpoint) -> None:
+async def test_a_first_connection_id_has_at_least_eight_bytes(server: Endpoint, until: Until) -> None:
     """RFC 9000 section 7.2."""
     with RawClient(server.address) as raw_client:
         begun = 0
@@ -128,8 +131,11 @@ async def test_a_first_connection_id_has_at_least_eight_bytes(server: Endpoint) 
             source = os.urandom(8)
             hello = crypto(client_hello(source))
             answers = await raw_client.ask(initial(hello, destination_cid=os.urandom(count), source_cid=source), 0.15)
-            begun += count >= 8
-            assert bool(answers) == (count >= 8), count
+            if count >= 8:
+                begun += 1
+                await until(lambda: raw_client.heard)
+            else:
+                assert not answers, count
             assert server.counters()["handshakes"] == begun
 
 
@@ -219,25 +225,28 @@ async def test_a_packet_of_a_lost_connection_is_answered_by_a_shorter_reset(serv
 
 
 async def test_the_rate_of_resets_is_limited(server: Endpoint) -> None:
+    started = time.monotonic()
     with RawClient(server.address) as raw_client:
         for number in range(PROBES):
             raw_client.send(b"\x40" + os.urandom(80))
             if number % 20 == 0:
                 await asyncio.sleep(0.001)
         await asyncio.sleep(0.2)
-        assert 0 < len(raw_client.heard) < PROBES // 4
+        most = gate._RESETS_PER_S * (1 + time.monotonic() - started)
+        assert 0 < len(raw_client.heard) <= most
 
 
-async def test_two_endpoints_do_not_reset_each_other_for_ever(world: World, server: Endpoint) -> None:
+async def test_two_endpoints_do_not_reset_each_other_for_ever(world: World, server: Endpoint, until: Until) -> None:
     other = await world.endpoint("node-2")
     with RawClient(server.address) as left, RawClient(other.address) as right:
         left.on_datagram, right.on_datagram = right.send, left.send
         left.send(b"\x40" + os.urandom(1_199))
-        await asyncio.sleep(0.3)
-        quiet = len(left.heard) + len(right.heard)
-        assert 0 < quiet < 50
-        await asyncio.sleep(0.2)
-        assert len(left.heard) + len(right.heard) == quiet
+        await until(lambda: left.heard and right.heard)
+        before = 0
+        while (heard := len(left.heard) + len(right.heard)) != before:
+            assert heard < 50
+            before = heard
+            await asyncio.sleep(0.2)
 
 
 async def test_a_reset_counts_by_its_token_alone(world: World, until: Until) -> None:
@@ -284,7 +293,7 @@ async def test_version_negotiation_and_retry_floods_do_not_hinder_a_dial(world: 
         client = await world.endpoint("node-0")
         connection = await client.connect(middle.address)
         for _ in range(10):
-            assert (await connection.request(b"/x", b"ok", timeout_s=5)).payload == b"ok"
+            assert (await connection.request(b"/x", b"ok", timeout_s=PATIENCE_S)).payload == b"ok"
 
 
 async def test_repeated_changed_and_cut_copies_of_real_datagrams_change_nothing(world: World, server: Endpoint) -> None:
@@ -301,7 +310,7 @@ async def test_repeated_changed_and_cut_copies_of_real_datagrams_change_nothing(
         client = await world.endpoint("node-0")
         connection = await client.connect(middle.address)
         payloads = [os.urandom(rng.choice([1, 100, 5_000, 100_000])) for _ in range(30)]
-        replies = await asyncio.gather(*(connection.request(b"/x", one, timeout_s=10) for one in payloads))
+        replies = await asyncio.gather(*(connection.request(b"/x", one, timeout_s=PATIENCE_S) for one in payloads))
         assert [one.payload for one in replies] == payloads
         assert sorted(one.payload for one in world.received) == sorted(payloads)  # each once
         assert not connection.closed

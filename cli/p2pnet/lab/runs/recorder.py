@@ -14,7 +14,6 @@ from p2pnet.measure import hop_tree
 from p2pnet.model.events import Collected
 from p2pnet.model.jobs import RunFile
 from p2pnet.model.report import Report
-from p2pnet.present import to_html, to_junit
 from p2pnet.store.archive import EVENTS_FILE, has_events, iter_events, pretty
 from p2pnet.store.files import sync_directory, write_atomic
 from p2pnet.store.heads import RUN_FILE, SUMMARY_FILE
@@ -120,6 +119,8 @@ def render_report_files(folder: Path, run: RunFile, report: Report) -> dict[str,
 
     Reads the run's events: call it in a thread.
     """
+    from p2pnet.present import to_html, to_junit  # nodes wait for a lab that starts, nobody for this
+
     try:
         tree = None
         if report.slowest and has_events(folder):

@@ -43,6 +43,15 @@ def test_a_node_pod_is_what_the_contract_and_the_restricted_profile_say() -> Non
     assert box["readinessProbe"]["httpGet"]["path"] == "/readyz"
 
 
+def test_the_lab_that_nodes_wait_for_is_set_aside_more_than_each_of_them() -> None:
+    context = subnet_context(nodes=20)
+    shares = {container(pod)["resources"]["requests"]["cpu"] for pod in wanted_pods(context).values()}
+    assert shares == {"20m"}
+    assert container(pods.lab_pod(context))["resources"]["requests"] == {"cpu": "100m", "memory": "64Mi"}
+    own = pods.lab_pod(subnet_context(nodes=1, lab={"resources": {"requests": {"cpu": "30m"}}}))
+    assert container(own)["resources"]["requests"]["cpu"] == "30m"
+
+
 def test_where_the_cluster_chooses_users_pods_name_none_unless_their_document_does() -> None:
     chosen = replace(subnet_context(nodes=1), any_user=True, cache={})
     for pod in (*wanted_pods(chosen).values(), pods.lab_pod(chosen)):

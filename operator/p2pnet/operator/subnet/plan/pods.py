@@ -28,6 +28,7 @@ CONFIG_HASH = "p2pnet.io/config-hash"
 STOP_S = 30  # grace period; nodes end within 10 s
 NODE_CPU_MILLI = 20  # request per node where the document has none; a node at rest uses less
 NODE_MEMORY_MI = 64
+LAB_CPU_MILLI = 100  # nodes wait for the lab before they dial: on a busy machine it must not start as slowly as they do
 LAB_LEAVES_S = 30  # a machine that is not ready: nothing is measured without the lab
 HELD_S = 10  # a pod that starts answers a probe when it is up, at the latest after 8 s
 LAB_STATE = "/var/lib/p2pnet"
@@ -67,6 +68,7 @@ def node_pod(context: SubnetContext, placed: PodPlacement, config_hash: str) -> 
             {"name": "agent", "containerPort": AGENT_PORT, "protocol": "UDP"},
             {"name": "health", "containerPort": HEALTH_PORT, "protocol": "TCP"},
         ],
+        "resources": _resources(settings, NODE_CPU_MILLI * len(placed.members), NODE_MEMORY_MI * len(placed.members)),
         **_probes(HEALTH_PORT, ready="/readyz"),
         "volumeMounts": _mounts(
             {"config": "/etc/p2pnet/config", "members": "/etc/p2pnet/members", "identity": "/etc/p2pnet/identity"},
@@ -82,7 +84,7 @@ def node_pod(context: SubnetContext, placed: PodPlacement, config_hash: str) -> 
         volumes.append(_config_map("code", settings.code.config_map))
         container["volumeMounts"] = [*container["volumeMounts"], *_mounts({"code": CODE}, {})]
     extra = {"hostname": placed.pod, "subdomain": context.nodes_service, "topologySpreadConstraints": _spread(context)}
-    spec = _spec(context, settings, container, volumes, len(placed.members)) | extra
+    spec = _spec(context, settings, container, volumes) | extra
     annotations = {CONFIG_HASH: config_hash}
     pod = context.object(POD, placed.pod, spec=spec, annotations=annotations, role="node", group=placed.group)
     return with_hash(_with_metadata(pod, settings))
@@ -102,6 +104,7 @@ def lab_pod(context: SubnetContext) -> Object:
     container = {
         "name": "lab", "image": context.image_of(), "command": ["python", "-m", "p2pnet.lab", "--pod"],
         "env": _env(env), "ports": [{"name": "http", "containerPort": LAB_PORT, "protocol": "TCP"}],
+        "resources": _resources(settings, LAB_CPU_MILLI, NODE_MEMORY_MI),
         **_probes(LAB_PORT, ready="/healthz"),
         "volumeMounts": _mounts(
             {"identity": "/etc/p2pnet/lab", "token": "/etc/p2pnet/token", "members": "/etc/p2pnet/members",
@@ -116,7 +119,7 @@ def lab_pod(context: SubnetContext) -> Object:
         _config_map("spec", context.config_map), state,
     ]  # fmt: skip
     annotations = {CONFIG_HASH: digest([context.subnet.spec.identity.trust_domain])}
-    pod_spec = _spec(context, settings, container, volumes, 1)
+    pod_spec = _spec(context, settings, container, volumes)
     pod_spec["tolerations"] = [*pod_spec.get("tolerations", []), *_lab_tolerations(settings)]
     pod = context.object(POD, context.lab, spec=pod_spec, annotations=annotations, role="lab")
     return with_hash(_with_metadata(pod, settings))
@@ -191,11 +194,10 @@ def _with_metadata(pod: Object, settings: PodSpec) -> Object:
     return {**pod, "metadata": {**metadata, **extra}}
 
 
-def _spec(context: SubnetContext, settings: PodSpec, container: Object, volumes: list[Object], nodes: int) -> Object:
+def _spec(context: SubnetContext, settings: PodSpec, container: Object, volumes: list[Object]) -> Object:
     container |= {
         "imagePullPolicy": settings.image_pull_policy,
         "terminationMessagePolicy": "FallbackToLogsOnError",  # the last line of its log explains a crash in the status
-        "resources": _resources(settings, nodes),
         "securityContext": _written(settings.container_security_context, CONTAINER_SECURITY),
     }  # fmt: skip
     spec: Object = {
@@ -223,9 +225,9 @@ def _written(security: PodSecurity | ContainerSecurity | None, ours: Object) -> 
     return dict(ours) if security is None else security.model_dump(by_alias=True, exclude_unset=True)
 
 
-def _resources(settings: PodSpec, nodes: int) -> Object:
+def _resources(settings: PodSpec, cpu_milli: int, memory_mi: int) -> Object:
     """Resources, always with requests: pods without are the first to be evicted."""
-    requests = {"cpu": f"{NODE_CPU_MILLI * nodes}m", "memory": f"{NODE_MEMORY_MI * nodes}Mi"}
+    requests = {"cpu": f"{cpu_milli}m", "memory": f"{memory_mi}Mi"}
     written: Object = {"requests": {**requests, **settings.resources.requests}}
     for key, limit in settings.resources.limits.items():
         written.setdefault("limits", {})[key] = limit
