@@ -74,7 +74,7 @@ def test_a_document_is_simulated_in_the_same_words(tmp_path: Path) -> None:
 
 def test_a_document_that_cannot_be_is_told_in_the_words_of_the_command() -> None:
     wrong = {"spec": {"nodes": 3, "topology": {"kind": "star"}}}
-    with pytest.raises(ValueError, match="on='mars': one of local, sim"), p2pnet.testing.subnet(on="mars"):  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="on='mars': one of local, sim"), p2pnet.testing.subnet(on="mars"):
         raise AssertionError
     block = p2pnet.testing.subnet(document=wrong)
     with pytest.raises(p2pnet.testing.CommandFailedError, match=r"spec\.topology\.kind") as failed:

@@ -82,8 +82,8 @@ def _sentence(error: ErrorDetails, within: Place, root: type[Document]) -> str:
     message = KINDS_IN_YAML.get(error["type"], message)
     if error["type"] == "extra_forbidden":
         message = _unknown_key((*within, *error["loc"]), root)
-    elif error["type"] == "model_type" and (part := _part_at((*within, *error["loc"]), root)) is not None:
-        message += f" with keys like {', '.join(_keys_of(part)[:KEYS_SHOWN_MAX])}"
+    elif error["type"] == "model_type" and (known := _part_at((*within, *error["loc"]), root)) is not None:
+        message += f" with keys like {', '.join(_keys_of(known)[:KEYS_SHOWN_MAX])}"
     if error["type"].endswith(("_type", "_parsing")) and not isinstance(error["input"], dict | list):
         message += f", not {error['input']!r}"
     return f"{path or 'the document'}: {message}" if path or not within else message
