@@ -34,6 +34,16 @@ def test_clusters_come_first_who_wants_to_be_alone_last_and_the_rest_keeps_its_o
     assert [item.nodeid for item in items] == [REAL, PLAYED, KIND, *OTHERS, lone.nodeid]
 
 
+def test_files_of_a_group_with_one_who_wants_to_be_alone_come_last_in_it_and_stay_whole() -> None:
+    lone, beside = (
+        named("tests/cluster/test_network.py::test_b", "alone"),
+        named("tests/cluster/test_network.py::test_a"),
+    )
+    items = [beside, lone, named(REAL), named(PLAYED)]
+    pytest_collection_modifyitems(items)
+    assert [item.nodeid for item in items] == [REAL, beside.nodeid, lone.nodeid, PLAYED]
+
+
 def test_one_alone_waits_for_those_inside_and_they_for_him(tmp_path: Path) -> None:
     room, said = Room(tmp_path / "cache"), list[str]()
     entered, leave = threading.Event(), threading.Event()

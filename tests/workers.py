@@ -71,9 +71,14 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
         return (yield)
 
 
+def file_of(nodeid: str) -> str:
+    """The file of a test, below the root of the repository."""
+    return nodeid.partition("::")[0]
+
+
 def group(nodeid: str) -> str:
-    """The group of a test."""
-    file = PurePosixPath(nodeid.partition("::")[0])
+    """The group of a test, or of a file."""
+    file = PurePosixPath(file_of(nodeid))
     return SHARING.get(str(file)) or SHARING.get(str(file.parent), str(file))
 
 
@@ -92,12 +97,17 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByGroup
 
 @pytest.hookimpl(trylast=True)  # after pytest-randomly, whose order holds within groups and among those not named
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest first, those that want the machine to themselves last: Kubernetes is no longer compiled by then."""
-    order = list(dict.fromkeys(SHARING.values()))
-    alone = {group(item.nodeid) for item in items if item.get_closest_marker("alone")}
+    """The longest first, those that want the machine to themselves last: Kubernetes is no longer compiled by then.
 
-    def place(item: pytest.Item) -> int:
-        name = group(item.nodeid)
-        return order.index(name) if name in order else len(order) + (name in alone)
+    Within a group, too, their files come last: whoever waits to be alone waits for the longest test of the other workers, and
+    tests of minutes are among those that begin first.
+    """
+    order = list(dict.fromkeys(SHARING.values()))
+    files = {file_of(item.nodeid) for item in items if item.get_closest_marker("alone")}
+    alone = {group(file) for file in files}
+
+    def place(item: pytest.Item) -> tuple[int, bool]:
+        name, file = group(item.nodeid), file_of(item.nodeid)
+        return order.index(name) if name in order else len(order) + (name in alone), file in files
 
     items.sort(key=place)

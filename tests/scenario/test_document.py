@@ -168,7 +168,7 @@ CASES: list[tuple[list[dict[str, Any]], str]] = [
     ([INJECT, {"rotate": {"within": "0s"}}], "spec.steps[1].rotate.within: more than nothing"),
     (
         [INJECT, {"wait": {}}],
-        "spec.steps[1].wait: a wait is for a time, connected, idle, holds or gone: one of them, and none",
+        "spec.steps[1].wait: a wait is for a time, connected, idle, holds, gone or promise: one of them, and none",
     ),
     ([INJECT, {"wait": {"for": "1s", "connected": "100%"}}], "not for and connected"),
     ([INJECT, {"wait": {"for": "1s", "within": "1s"}}], "spec.steps[1].wait.within: belongs to a condition"),

@@ -1,7 +1,11 @@
 """How a child of the supervisor begins and ends."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 from p2pnet.supervisor import child
 
@@ -43,3 +47,23 @@ def test_a_forked_child_keeps_only_the_descriptors_it_is_given(tmp_path: Path) -
     assert os.read(read, 9) == b"x"
     for fd in (read, write, other_read, other_write):
         os.close(fd)
+
+
+def test_what_is_warm_is_hidden_from_the_collector_which_works_on() -> None:
+    code = (
+        "import gc; from p2pnet.supervisor import child; child.warm_up();"
+        "assert gc.isenabled() and gc.get_freeze_count() > 10_000 > len(gc.get_objects())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("module", ["p2pnet.supervisor.pod", "p2pnet.lab.__main__"])
+def test_so_is_what_a_pod_and_a_lab_import(module: str) -> None:
+    code = (
+        f"import gc, runpy, sys; sys.argv = ['{module}', '--help']\n"
+        f"try: runpy.run_module('{module}', run_name='__main__')\n"
+        "except SystemExit: assert gc.isenabled() and gc.get_freeze_count() > 10_000"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

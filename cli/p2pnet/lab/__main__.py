@@ -45,6 +45,7 @@ from p2pnet.subnet.document import load_subnet
 from p2pnet.subnet.spec import Subnet
 
 if __name__ == "__main__":
+    gc.freeze()  # what was imported stays, and the collector need not go through it again and again
     gc.enable()
 
 POD_STATE = Path("/var/lib/p2pnet")

@@ -45,6 +45,7 @@ from p2pnet.supervisor.lines import Request
 from p2pnet.supervisor.supervisor import Supervisor
 
 if __name__ == "__main__":
+    gc.freeze()  # what was imported stays, and the collector need not go through it again and again
     gc.enable()
 
 MOUNTS = Path("/etc/p2pnet")
