@@ -79,7 +79,7 @@ FOUND_BY = {
     "no-restart-after-re-advertise": "cut-off-publisher", "lazy-for-ever": "selective-relays",
     "waits-for-one-peer-for-ever": "selective-relays", "busy-is-taken-for-have": "selective-relays",
     "stripes-never-missed": "six-clients", "passes-stripes-on-twice": "lying-dealer",
-    "V5": "users-clients", "V6": "users-clients", "V8": "many-files", "V11": "no-slot-left",
+    "V5": "users-clients", "V6": "users-clients", "V8": "many-files", "V10": "gone-again", "V11": "no-slot-left",
     "synced-before-the-answers": "bad-weather", "resurrecting-late-push": "bad-weather",
     "V3": "lost-publisher", "V9": "taken-back", "V12": "never-served", "passes-wrong-stripes-on": "lying-dealer",
 }  # fmt: skip
