@@ -33,7 +33,7 @@ def test_a_bench_leaves_no_subnet_when_it_is_killed_nor_when_it_ends(how: signal
         if how is not None:
             bench.send_signal(how)
         bench.stdin.close()
-        bench.wait(60)
+        bench.wait(PATIENCE_S)
     deadline = time.monotonic() + PATIENCE_S
     while (state.exists() or _lives(lab)) and time.monotonic() < deadline:
         time.sleep(0.1)

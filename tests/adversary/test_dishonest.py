@@ -12,6 +12,7 @@ from p2pnet.adversary.conducts import HELD_MAX, SLOW_NS, SlowConduct
 from p2pnet.adversary.dishonest import UNANSWERED_MAX
 from p2pnet.broadcast import Broadcast, effects, inputs
 from p2pnet.broadcast.blob import BlobClient
+from p2pnet.broadcast.wire import encode_gone
 from p2pnet.model.behaviours import HONEST
 from p2pnet.model.config import BroadcastSettings, NodeConfig
 from p2pnet.node.clients import make_broadcast
@@ -36,7 +37,10 @@ def test_an_honest_node_has_no_trace_of_an_adversary():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("behaviour", ["silent", "slow", "lying", "withholding", "selective", "flooding", "replaying"])
+KINDS = ("silent", "slow", "lying", "withholding", "forgetful", "selective", "flooding", "replaying")
+
+
+@pytest.mark.parametrize("behaviour", KINDS)
 def test_a_nodes_config_makes_an_adversary_of_it(behaviour):
     made = make_broadcast(NodeConfig("node-0", "demo", behaviour=behaviour), BlobClient(), "1")
     assert isinstance(made, DishonestBroadcast)
@@ -71,6 +75,14 @@ def test_a_request_that_is_never_answered_is_answered_when_its_connection_has_en
     assert core.handle(inputs.PeerDown("a", 1), 2, WALL)[0] == effects.AnswerFetch(9, [])
     # One that comes late, of a connection that is gone, waits for nothing.
     assert core.handle(inputs.FetchReceived("a", 1, 10, ASK), 3, WALL) == [effects.AnswerFetch(10, [])]
+
+
+def test_a_forgetful_node_says_of_everything_that_it_is_gone():
+    core, _ = broadcast_of("forgetful")
+    core.handle(inputs.PeerUp("a", 1), 0, WALL)
+    assert of(effects.AnswerFetch, core.handle(inputs.FetchReceived("a", 1, 9, ASK), 1, WALL)) == [
+        effects.AnswerFetch(9, encode_gone())
+    ]
 
 
 def test_only_so_many_requests_are_left_unanswered():

@@ -18,13 +18,13 @@ from typing import Any, NamedTuple
 
 import pytest
 import yaml
+from tests.patience import PATIENCE_S
 from tests.ports import free_port
 
 PACKAGE = "prometheus"
 REQUIRED = os.environ.get("P2PNET_REQUIRE_PROMETHEUS") == "1"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "p2pnet-prometheus"
 DOWNLOAD_S = 120
-READY_S = 60
 
 
 class PrometheusTools(NamedTuple):
@@ -90,7 +90,7 @@ class Prometheus:
     def ask(self, path: str, **query: str) -> Any:
         """The `data` of an answer. OSError where there is none; AssertionError for one that is an error."""
         url = f"{self._base}/api/v1/{path}?{urllib.parse.urlencode(query)}"
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        with urllib.request.urlopen(url, timeout=PATIENCE_S) as answer:
             found = json.load(answer)
         assert found["status"] == "success", found
         return found["data"]
@@ -118,7 +118,7 @@ def serving(found: PrometheusTools, folder: Path, scrapes: list[dict[str, Any]],
         process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:
             server = Prometheus(port)
-            deadline = time.monotonic() + READY_S
+            deadline = time.monotonic() + PATIENCE_S
             while True:
                 with contextlib.suppress(OSError):
                     server.ask("status/runtimeinfo")

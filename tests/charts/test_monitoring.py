@@ -16,6 +16,7 @@ from tests.charts.conftest import CHART, ROOT, Render
 from tests.charts.prometheus import Prometheus, PrometheusTools, serving, tools
 from tests.charts.promql import alert_queries, asked, dashboard_queries, grouped, substituted
 from tests.charts.testnet import Testnet, exported
+from tests.patience import PATIENCE_S
 
 RULES, DASHBOARD = CHART / "files" / "rules.yaml", CHART / "files" / "dashboard.json"
 PANELS, ALERTS = dashboard_queries(DASHBOARD), alert_queries(RULES)
@@ -26,7 +27,7 @@ TARGET_LABELS = {
 """What scraping adds: the PodMonitors' labels."""
 FREE = {"namespace", "subnet", "p2pnet_io_subnet", "reason"}
 """Labels whose values are not the code's, or too many to be met at once."""
-ANSWERS_S = 90
+ANSWERS_S = 2 * PATIENCE_S
 
 
 @pytest.fixture(scope="module")

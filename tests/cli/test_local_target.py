@@ -165,7 +165,7 @@ async def test_a_lab_that_ends_at_once_is_quoted(place: LocalTarget, monkeypatch
     stand_in(monkeypatch, "print('cannot breathe'); raise SystemExit(2)")
 
     with pytest.raises(TargetError, match="cannot breathe") as caught:
-        await place.start(default_subnet("demo", 3), NoProgress(), timeout_s=20)
+        await place.start(default_subnet("demo", 3), NoProgress(), timeout_s=PATIENCE_S)
     assert caught.value.exit_code == 2
     assert caught.value.where.endswith("lab.log")
 
@@ -186,7 +186,7 @@ async def test_a_lab_that_was_killed_is_said_to_be_and_by_what(
     monkeypatch.setattr(OomCounter, "grew", lambda _: kills)
 
     with pytest.raises(TargetError) as caught:
-        await place.start(default_subnet("demo", 3), NoProgress(), timeout_s=20)
+        await place.start(default_subnet("demo", 3), NoProgress(), timeout_s=PATIENCE_S)
     assert said in str(caught.value)
     assert ("memory" in caught.value.hint) == (number == 9 and kills)
     assert caught.value.exit_code == 3
@@ -269,7 +269,7 @@ async def test_a_lab_that_says_why_is_believed(place: LocalTarget, monkeypatch: 
     stand_in(monkeypatch, f"import sys; open(sys.argv[1] + '/problem.json', 'w').write({problem!r}); sys.exit(2)")
 
     with pytest.raises(TargetError) as caught:
-        await place.start(default_subnet("demo", 3), NoProgress(), timeout_s=20)
+        await place.start(default_subnet("demo", 3), NoProgress(), timeout_s=PATIENCE_S)
     assert (str(caught.value), caught.value.hint, caught.value.exit_code) == (
         "port 4100 is in use",
         "stop who uses it",
@@ -314,7 +314,7 @@ def test_a_fresh_start_with_another_document_keeps_nothing_of_the_old(
     for nodes, kept in ((3, True), (4, False)):
         ports.write_text("{}")
         with pytest.raises(TargetError):
-            asyncio.run(place.start(default_subnet("demo", nodes), NoProgress(), timeout_s=20))
+            asyncio.run(place.start(default_subnet("demo", nodes), NoProgress(), timeout_s=PATIENCE_S))
         if nodes == 3:
             continue
         assert ports.exists() is kept

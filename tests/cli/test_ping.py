@@ -130,7 +130,7 @@ async def test_a_peer_without_the_echo_answers_all_the_same(place: Place, pinged
 async def test_several_are_asked_at_once_and_told_in_their_order(place: Place, pinged: Pinged, silent: str) -> None:
     first, last = await place.peer("anna"), await place.peer("cleo", address=("::1", 0))
 
-    outcome = await pinged(first, silent, last, first, **place.leaf("bert"), timeout_s=3.0)
+    outcome = await pinged(first, silent, last, first, **place.leaf("bert"), timeout_s=5.0)
 
     shown = document(outcome)
     assert [one.address for one in shown.pings] == [first, silent, last]
@@ -139,7 +139,7 @@ async def test_several_are_asked_at_once_and_told_in_their_order(place: Place, p
     assert outcome.exit_code == outcome.failure.exit_code == 3
     assert outcome.failure.what == f"1 of 3 peers do not answer: {silent}"
     assert outcome.failure.where == silent
-    assert "--timeout 6s waits longer" in outcome.failure.next_step
+    assert "--timeout 10s waits longer" in outcome.failure.next_step
     drawn = render(shown, Output.TABLE, width=80)
     assert all(len(line) <= 80 for line in drawn.splitlines())
     assert [json.loads(line)["address"] for line in render(shown, Output.NDJSON).splitlines()] == [first, silent, last]

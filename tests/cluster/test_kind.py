@@ -17,7 +17,7 @@ from tests.cluster.kit import ROOT, Cluster, until
 
 CI = ROOT / ".github" / "actions" / "p2pnet" / "run.sh"
 STAND_IN = Path(__file__).with_name("stand_in")
-COMMAND_S = 600
+COMMAND_S = 1500
 MINE = {
     "clusters": [{"name": "mine", "cluster": {"server": "https://127.0.0.1:1"}}],
     "users": [{"name": "mine", "user": {"token": "of mine"}}],

@@ -15,7 +15,7 @@ SCRIPT = Path(__file__).with_name("kind.sh")
 WANTED = "P2PNET_REAL_KIND"
 """Set to 1 to run it: the first time kind, kubeadm and a node's image are made, which takes minutes."""
 NAME = "p2pnet-test"
-COMMAND_S = 900
+COMMAND_S = 2400
 MINE = {"apiVersion": "v1", "kind": "Config", "contexts": [], "clusters": [], "users": [], "current-context": "mine"}
 
 P2pnet = Callable[..., str]

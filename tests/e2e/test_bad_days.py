@@ -564,7 +564,7 @@ def test_a_node_that_stands_still_for_half_a_minute_is_missed_and_comes_back(per
     assert any("node-2" in reason for reason in report["invalid"])
     assert report["reach"]["delivered"] == 5
     waker.join()
-    until(lambda: person.document("status", "demo")["nodes"]["connected"] == 3, 60.0)
+    until(lambda: person.document("status", "demo")["nodes"]["connected"] == 3)
     assert person.document("inject", "demo", "--size", "8KiB")["verdict"] == "pass"
 
 
@@ -576,7 +576,7 @@ def test_a_subnet_ends_with_its_ttl_as_down_would_end_it(person: Any, until: Unt
     assert "Expiring" in {one["type"] for one in status["conditions"]}
     run = person.document("inject", "live", "--size", "1KiB")["run"]
 
-    until(lambda: not person.processes(), 100.0)
+    until(lambda: not person.processes())
 
     assert not person.subnet("live").exists()
     what, _, advice = person.run("status", "live", code=3, inside=True).error

@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / ".github" / "actions" / "p2pnet"
 SCRIPT = FOLDER / "run.sh"
 ACTION = yaml.safe_load((FOLDER / "action.yml").read_text())
-RUN_S = 60
 
 P2PNET = """#!/bin/bash
 echo "p2pnet $*" >>"$SAID"
@@ -61,7 +61,7 @@ class Ci:
     def __call__(self, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             ["bash", str(SCRIPT), *words], cwd=self.folder, env=self.environment | variables, capture_output=True,
-            text=True, check=False, timeout=RUN_S, stdin=subprocess.DEVNULL,
+            text=True, check=False, timeout=PATIENCE_S, stdin=subprocess.DEVNULL,
         )  # fmt: skip
 
     def said(self, *beginnings: str) -> list[str]:
@@ -171,12 +171,12 @@ def test_ci_that_cancels_lets_p2pnet_end_in_order(ci: Ci) -> None:
     with subprocess.Popen(
         words, cwd=ci.folder, env=ci.environment, stderr=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL
     ) as process:
-        log, deadline = ci.folder / "p2pnet-results" / "a.log", time.monotonic() + RUN_S
+        log, deadline = ci.folder / "p2pnet-results" / "a.log", time.monotonic() + PATIENCE_S
         while not (log.exists() and "begun" in log.read_text()):
             assert time.monotonic() < deadline
             time.sleep(0.05)
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=RUN_S)
+        process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130
     assert len(ci.said("p2pnet run")) == 1
     assert "interrupted" in log.read_text()

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import aiohttp
 import msgspec
+from tests.patience import PATIENCE_S
 from tests.ports import free_port, ports_in_a_row
 
 from p2pnet.lab.backends.pod import Mounts
@@ -25,7 +26,7 @@ from p2pnet.model.registry import Member, Membership, Registry, Removed
 from p2pnet.model.text import address_text
 from p2pnet.trust import Authority, Identity
 
-UP_S = 40.0
+UP_S = PATIENCE_S
 NAMESPACE = "lab-7"
 TOKEN = "a" * 64
 

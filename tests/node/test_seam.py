@@ -402,7 +402,7 @@ async def test_on_loopback_a_block_holds_both_ways_and_the_lab_passes(seam_world
     connection = await seams.connect(one, other)
     one.shape(node_1=BLOCKED)
     other.shape(node_0=BLOCKED)
-    await until(lambda: connection.closed and not other.endpoint.connections, 10.0)
+    await until(lambda: connection.closed and not other.endpoint.connections)
     assert connection.close_reason is not None
     assert connection.close_reason.kind == "idle"
     for dialler, dialled in ((one, other), (other, one)):

@@ -8,6 +8,7 @@ from random import Random
 from typing import Any
 
 import pytest
+from tests.patience import PATIENCE_S
 
 from p2pnet.measure import hop_tree
 from p2pnet.model.events import Collected, EventKind
@@ -67,7 +68,7 @@ def test_the_page_and_the_tree_agree_on_who_passed_it_on() -> None:
         ["node", "--input-type=module", "-e", script, json.dumps(cases)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=True,
     )
     told = json.loads(done.stdout)

@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
+from tests.patience import PATIENCE_S
 
 PAGE = Path(__file__).parents[2] / "cli" / "page"
 VENDOR = files("p2pnet.present").joinpath("vendor")
@@ -62,8 +63,8 @@ def test_no_script_could_end_its_element_or_call_for_more():
 def test_building_again_gives_the_same_bytes(tmp_path):
     shutil.copytree(PAGE, tmp_path / "page", ignore=shutil.ignore_patterns("node_modules"))
     npm = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
-    subprocess.run(npm, cwd=tmp_path / "page", check=True, timeout=150)
-    subprocess.run(["node", "build.mjs", str(tmp_path / "out")], cwd=tmp_path / "page", check=True, timeout=60)
+    subprocess.run(npm, cwd=tmp_path / "page", check=True, timeout=3 * PATIENCE_S)
+    subprocess.run(["node", "build.mjs", str(tmp_path / "out")], cwd=tmp_path / "page", check=True, timeout=PATIENCE_S)
     for name in BUILT:
         assert (tmp_path / "out" / name).read_bytes() == VENDOR.joinpath(name).read_bytes(), name
 
@@ -72,6 +73,6 @@ def test_building_again_gives_the_same_bytes(tmp_path):
 def test_the_modules_of_the_page_pass_their_own_tests():
     done = subprocess.run(
         ["node", "--test", *sorted(map(str, PAGE.glob("tests/*.test.js")))],
-        capture_output=True, text=True, check=False, timeout=120,
+        capture_output=True, text=True, check=False, timeout=PATIENCE_S,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

@@ -102,7 +102,7 @@ async def echo_server(path: Path) -> AsyncIterator[EchoServer]:
 
 
 async def load(
-    path: Path, port: int, count: int, size: int, in_flight: int, *, bi: bool = False, timeout_s: float = 60
+    path: Path, port: int, count: int, size: int, in_flight: int, *, bi: bool = False, timeout_s: float = PATIENCE_S
 ) -> list[Report]:
     """Have a qp2p client send `count` different messages: `hash` of each, and `reply` (a hash) where `bi`.
 
@@ -113,7 +113,7 @@ async def load(
     try:
         out, err = await asyncio.wait_for(process.communicate(), timeout_s)
     except TimeoutError:
-        raise AssertionError(f"qp2p's client was not done with {arguments} after {timeout_s} s") from None
+        raise AssertionError(f"qp2p's client was not done with {arguments} after {timeout_s:g} s") from None
     finally:
         if process.returncode is None:
             process.kill()

@@ -284,7 +284,7 @@ async def test_real_addresses_that_all_fail_give_every_error(world: World, tmp_p
     client = await world.endpoint()
     cache = BootstrapCache(tmp_path / "cache", [outsider.address, *DEAD[:2]])
     with pytest.raises(ExceptionGroup, match="no address answered") as failed:
-        await cache.bootstrap(client, timeout_s=0.3)
+        await cache.bootstrap(client, timeout_s=3)
     assert sorted(type(one).__name__ for one in failed.value.exceptions) == [*["HandshakeFailed"] * 2, "TrustError"]
     assert not client.connections
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.patience import PATIENCE_S
 from tests.quic import qp2p
 from tests.quic.relay import Relay, narrow
 
@@ -49,7 +50,7 @@ async def listening(world: World, settings: Settings | None = None) -> Endpoint:
 
 async def dialled(world: World, address: Any) -> Any:
     """Our client's connection to a stranger."""
-    return await (await world.endpoint(trust=Trust.anyone())).connect(address, timeout_s=5)
+    return await (await world.endpoint(trust=Trust.anyone())).connect(address, timeout_s=PATIENCE_S)
 
 
 async def test_it_gets_what_we_send_whatever_its_size(world: World, program: Path, until: Until) -> None:
@@ -58,7 +59,7 @@ async def test_it_gets_what_we_send_whatever_its_size(world: World, program: Pat
         connection = await dialled(world, server.address)
         for payload in sent:
             await connection.send(b"head", b"destination", payload)
-        await until(lambda: len(server.reports) == len(sent), 20)
+        await until(lambda: len(server.reports) == len(sent))
     assert Counter(server.hashes) == Counter(map(digest, sent))
     assert {(one["header"], one["dst"], one["bi"]) for one in server.reports} == {
         (b"head".hex(), b"destination".hex(), False)
@@ -98,7 +99,7 @@ async def test_its_server_sends_to_us_on_the_connection_we_dialled(world: World,
         connection = await dialled(world, server.address)
         connection.on_message = world.echo
         await asyncio.gather(*(connection.send(b"h", b"back", payload) for payload in sent))
-        await until(lambda: len(world.received) == len(sent), 20)
+        await until(lambda: len(world.received) == len(sent))
     assert Counter(one.payload for one in world.received) == Counter(sent)
     assert not any(one.wants_reply for one in world.received)
 
@@ -115,7 +116,7 @@ async def test_it_gets_ten_thousand_small_messages_once_each(
             assert [reply.payload for reply in replies] == sent
         else:
             await asyncio.gather(*(connection.send(b"", b"", payload) for payload in sent))
-        await until(lambda: len(server.reports) >= len(sent), 20)
+        await until(lambda: len(server.reports) >= len(sent))
     assert Counter(server.hashes) == Counter(map(digest, sent))
 
 
@@ -164,7 +165,7 @@ async def test_a_path_of_1400_bytes_carries_our_messages_to_it(world: World, pro
             for payload in sent:
                 assert (await connection.request(b"", payload)).payload == payload
                 await connection.send(b"", b"", payload)
-            await until(lambda: len(server.reports) == 2 * len(sent), 20)
+            await until(lambda: len(server.reports) == 2 * len(sent))
     assert Counter(server.hashes) == Counter({digest(payload): 2 for payload in sent})
 
 
@@ -172,7 +173,7 @@ async def test_a_path_of_1400_bytes_carries_our_messages_to_it(world: World, pro
 async def test_a_path_of_1400_bytes_carries_its_messages_to_us(world: World, program: Path, bi: bool) -> None:
     server = await listening(world)
     with Relay(server.address, drop=narrow(MTU_BYTES)) as path:
-        reports = await qp2p.load(program, path.address[1], 5, 1 << 20, 2, bi=bi, timeout_s=15)
+        reports = await qp2p.load(program, path.address[1], 5, 1 << 20, 2, bi=bi)
         assert_exactly_once(world, reports, 5)
 
 

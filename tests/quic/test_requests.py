@@ -195,12 +195,13 @@ async def test_a_half_sent_message_blocks_no_other(world: World) -> None:
         assert (await connection.request(b"/x", b"%d" % number)).payload == b"%d" % number
 
 
-async def test_sends_beyond_the_peers_stream_limit_wait_their_turn(world: World) -> None:
+async def test_sends_beyond_the_peers_stream_limit_wait_their_turn(world: World, until: Until) -> None:
     held: list[Message] = []
     connection, _ = await world.pair(
         Settings(streams_max=4), on_message=lambda _connection, message: held.append(message)
     )
     requests = [asyncio.ensure_future(connection.request(b"/x", b"%d" % number)) for number in range(20)]
+    await until(lambda: len(held) == 4)
     await asyncio.sleep(0.05)
     assert len(held) == 4
     answered = 0

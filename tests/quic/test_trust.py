@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.patience import PATIENCE_S
 
 from p2pnet.model.errors import LocalError, TrustError
 from p2pnet.quic import Connection, Endpoint, FixedIdentity, HandshakeFailed, Message, Trust
@@ -164,18 +165,16 @@ async def test_twenty_handshakes_that_never_finish_delay_nobody(world: World) ->
         mute = await world.endpoint()
         transport: Any = mute._transport
         transport._on_datagrams = lambda _datagrams: None
-        dial = asyncio.ensure_future(mute.connect(server.address, timeout_s=0.2))
+        dial = asyncio.ensure_future(mute.connect(server.address, timeout_s=10 * PATIENCE_S))
         dial.add_done_callback(lambda task: task.cancelled() or task.exception())
     await asyncio.sleep(0.05)
     honest = await world.endpoint()
-    started = asyncio.get_running_loop().time()
-    await honest.connect(server.address)
-    assert asyncio.get_running_loop().time() - started < 0.5
+    await honest.connect(server.address, timeout_s=PATIENCE_S)
 
 
 async def test_a_connection_ends_when_its_peers_certificate_does(world: World, until: Until) -> None:
     server = await world.endpoint("node-1")
-    client = await world.endpoint(trust=world.trust(world.identity("node-0", ttl_s=2)))
+    client = await world.endpoint(trust=world.trust(world.identity("node-0", ttl_s=5)))
     await client.connect(server.address)
     inbound: Any = server.connections[0]
     await until(lambda: inbound.closed)

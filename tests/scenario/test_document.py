@@ -65,7 +65,7 @@ def test_shapes_that_are_wrong_are_all_told_with_their_paths():
         "metadata.nmae: unknown key, did you mean 'name'?",
         "spec.steps[0].inject.cout: unknown key, did you mean 'count'?",
         "spec.steps[0].inject.size: '5' is no size: write a number with its unit",
-        "spec.steps[1].wait",
+        "spec.steps[1].wait: should be a mapping with keys like for, connected, holds, gone, not 5",
         "spec.steps[2].expect",
         "spec.stepz: unknown key, did you mean 'steps'?",
     ):
@@ -168,7 +168,7 @@ CASES: list[tuple[list[dict[str, Any]], str]] = [
     ([INJECT, {"rotate": {"within": "0s"}}], "spec.steps[1].rotate.within: more than nothing"),
     (
         [INJECT, {"wait": {}}],
-        "spec.steps[1].wait: a wait is for a time, connected, idle, holds or gone: one of them, and none",
+        "spec.steps[1].wait: a wait is for a time, connected, idle, holds, gone or promise: one of them, and none",
     ),
     ([INJECT, {"wait": {"for": "1s", "connected": "100%"}}], "not for and connected"),
     ([INJECT, {"wait": {"for": "1s", "within": "1s"}}], "spec.steps[1].wait.within: belongs to a condition"),

@@ -49,6 +49,14 @@ def test_images_are_a_cluster_s(target, lacks):
 
 
 @pytest.mark.parametrize("target", TARGETS)
+def test_only_the_simulator_looks_into_nodes(target):
+    found = unsupported_steps(plan(A, {"wait": {"promise": "kept"}}), target)
+    assert list(found) == ([] if target == "sim" else ["spec.steps[1]"])
+    for line in found.values():
+        assert line.startswith("spec.steps[1].wait.promise: only the simulator looks into nodes")
+
+
+@pytest.mark.parametrize("target", TARGETS)
 def test_what_a_target_cannot_do_to_packets_it_cannot_do_in_a_step(target):
     steps = [A, {"parallel": [{"inject": {}}, {"fault": {"duplication": "5%"}}]}]
     found = unsupported_steps(plan(*steps), target)

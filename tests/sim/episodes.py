@@ -6,13 +6,11 @@ An episode is a function of its number alone. `play(number)` raises AssertionErr
 from collections import Counter
 from collections.abc import Callable
 from random import Random
-from unittest.mock import patch
 
 import msgspec
 from tests.sim.clients import Choosy, Moody, Producer, Stripper
 
-from p2pnet.broadcast import ArtifactId, Broadcast, BroadcastSettings, effects, inputs
-from p2pnet.broadcast.stripes import decode_stripes
+from p2pnet.broadcast import ArtifactId, BroadcastSettings
 from p2pnet.model.errors import LocalError
 from p2pnet.sim import MANNERS, Node, World
 from p2pnet.sim.manners import EDGE_MANNERS
@@ -21,9 +19,7 @@ STRIPPED = 0.25  # share of the episodes of blobs whose client sends stripped fo
 EDGE_LIARS = 0.3  # share of the sparse episodes with one more liar, which lies about edges
 SMALL, PART, LARGE = (10, 700, 1200), (60_000, 70_000, 140_000), (200_000, 500_000, 1_300_000)
 SCATTERED = 0.4  # share of the meshes that deal artifacts above 16 KiB out in stripes
-LOOKS_PER_NEWS = 12
 TREE_AFTER = 3  # artifacts of a publisher, after which its tree must be whole
-FAILURES_PER_ROW = 9  # as often a source is asked in vain
 SLOTS_AMPLE = 1_000
 INPUTS_PER_STEP = 200_000  # of all nodes, in one step or while settling: what polls never comes to rest
 
@@ -293,12 +289,8 @@ class Episode:
         assert spent < INPUTS_PER_STEP, f"{spent} inputs until it was quiet"
         missed = self.world.broken()
         assert not missed, missed
-        self.look_at_rows()
-        self.look_at_blame()
-        for node in self.up():
-            look_at_cost(node.core)
-            gone = [x.hex()[:8] for x in node.core.waiting_for_slot() if not node.holds(x)]
-            assert not gone, f"{node.name} keeps {gone} in its slot queue, which it does not hold"
+        broken = self.world.broken_rules()
+        assert not broken, broken
         plain = self.client == "blob" and self.settings.relay == "auto" and self.settings.slots_per_peer > SLOTS_AMPLE
         if not (self.is_mesh or liars) and plain and not (self.link["loss"] or self.link["lost_requests"]):
             self.look_at_trees(Random(f"trees in episode {self.number}"))
@@ -319,88 +311,12 @@ class Episode:
     def repairs(self) -> int:
         return sum(node.counters["held_artifact_offered"] for node in self.up())
 
-    def look_at_rows(self) -> None:
-        """What a node shows of an honest peer is what that peer announces."""
-        for a in self.up():
-            announced = set(a.core.announcing())
-            for b in self.up():
-                if a is not b and a.name in b.peers():
-                    ghosts = [x.hex()[:8] for x in b.core.announced_by(a.name) if x not in announced]
-                    assert not ghosts, f"{b.name} shows {ghosts} of {a.name}, which announces nothing of the kind"
-
-    def look_at_blame(self) -> None:
-        """Nobody is blamed for a stripe that somebody else has made."""
-        for node in self.up():
-            blamed = [event.peer for event in node.record.events if event.detail == "wrong stripe"]
-            honest = sorted(set(blamed) & self.nodes.keys())
-            assert not honest, f"{node.name} blames {honest} for wrong stripes"
-
-
-def look_at_cost(core: Broadcast) -> None:
-    """Looking at tasks costs as much as there is news, not as much as there are tasks; and nobody is asked in vain for ever."""
-    counted = core.counters
-    news = counted["tasks_started"] + counted["fetches"] + counted["updates"]
-    looked, announced = counted["tasks_looked_at"], counted["rows_new"] + counted["rows_overwritten"]
-    assert looked <= LOOKS_PER_NEWS * news + 100, f"{core.me} looked {looked} times at tasks, for {news} pieces of news"
-    failed = counted["fetch_errors"]
-    assert failed <= FAILURES_PER_ROW * announced + 100, f"{core.me} asked {failed} times in vain, for {announced} rows"
-
-
-class SyncedWatch:
-    """Sees every input of every core: `synced` may come only when what was active at the connection is shown."""
-
-    def __init__(self) -> None:
-        self.ups: dict[tuple[str, str], tuple[int, int, dict[ArtifactId, int]]] = {}
-        self.cores: dict[str, Broadcast] = {}
-        self.handle = Broadcast.handle
-        self.seen = 0
-        self.passed: set[tuple[int, str, int, bytes, int]] = set()
-
-    def __call__(self, core: Broadcast, what: inputs.Input, now: int, wall: float) -> list[effects.Effect]:
-        self.cores[core.me] = core
-        self.seen += 1
-        if not self.seen % 500:
-            look_at_cost(core)
-        done = self.handle(core, what, now, wall)
-        for effect in done:
-            if isinstance(effect, effects.SendStripes):
-                self.look_at_stripes(core, effect)
-        if isinstance(what, inputs.PeerUp):
-            self.ups[core.me, what.peer] = (now, what.connection, slots_of(core, what.peer))
-        elif isinstance(what, inputs.SyncedReceived) and what.peer in self.cores:
-            self.look(core, self.cores[what.peer], what.connection)
-        return done
-
-    def look_at_stripes(self, core: Broadcast, sent: effects.SendStripes) -> None:
-        """What was dealt to a node it passes on to a peer once."""
-        for stripe in decode_stripes(b"".join(sent.body)):
-            passed = (id(core), sent.peer, sent.connection, stripe.short, stripe.first)
-            assert stripe.first_hand or passed not in self.passed, f"{core.me} passes a stripe on to {sent.peer} twice"
-            self.passed.add(passed)
-
-    def look(self, receiver: Broadcast, sender: Broadcast, connection: int) -> None:
-        at, current, _ = self.ups.get((receiver.me, sender.me), (0, 0, {}))
-        there, _, active = self.ups.get((sender.me, receiver.me), (0, 0, {}))
-        if current != connection or abs(at - there) > 100_000_000:
-            return  # it came on an older connection than one of them uses now
-        shown = {*receiver.announced_by(sender.me), *receiver.announcing()}
-        still = slots_of(sender, receiver.me)
-        missed = [
-            x.hex()[:8] for x in active if still.get(x) == active[x] and x not in shown and not receiver.is_refused(x)
-        ]
-        assert not missed, f"{sender.me} said synced to {receiver.me} before {missed}"
-
-
-def slots_of(core: Broadcast, peer: str) -> dict[ArtifactId, int]:
-    """What is announced to a peer, each with its slot: what left and came back meanwhile has another one."""
-    return {artifact: core._sender.active[artifact].slot for artifact in core.announcing(peer)}
-
 
 def play(number: int) -> Counter[str]:
     """Play one episode; the rare states its nodes reached."""
-    episode, watch = Episode(number), SyncedWatch()
-    with patch.object(Broadcast, "handle", lambda *given: watch(*given)):  # noqa: PLW0108 - a function becomes a method
-        episode.build()()
+    episode = Episode(number)
+    episode.world.watch_rules(raises=True)
+    episode.build()()
     reached: Counter[str] = Counter()
     for node in episode.up():
         reached.update({name: count for name, count in node.counters.items() if count})

@@ -169,7 +169,7 @@ def late_push_resurrects(original: Fault) -> Fault:
 
 def synced_before_the_answers(original: Fault) -> Fault:
     def plan_synced(self: Any, box: Any) -> None:
-        box.before_synced = set()
+        box.before_synced = {}
 
     return plan_synced
 

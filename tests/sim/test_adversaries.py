@@ -13,7 +13,7 @@ from p2pnet.model.config import BroadcastSettings
 from p2pnet.model.events import EventKind
 from p2pnet.sim import World
 
-KINDS = ("silent", "slow", "lying", "withholding", "selective", "flooding", "replaying")
+KINDS = ("silent", "slow", "lying", "withholding", "forgetful", "selective", "flooding", "replaying")
 SIZES = (10, 3_000, 200_000)
 HONEST, DISHONEST = 8, 2
 

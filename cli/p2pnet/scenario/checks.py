@@ -22,6 +22,7 @@ from p2pnet.subnet.spec import Subnet
 WAIT_S_MAX = 86_400.0  # a day
 WITHIN_S_MAX = 86_400.0  # the lab's own bound
 _FAULT_KEYS = frozenset(field.alias or name for name, field in FaultSpec.model_fields.items())
+_AWAITED = ("for", "connected", "idle", "holds", "gone", "promise")  # one of them in a wait
 KINDS_TEXT = "inject, withdraw, expect, fault, heal, scale, restart, upgrade, rotate, wait or parallel"
 
 
@@ -188,14 +189,10 @@ class _Walk:
 
     def _wait(self, step: StepSpec, path: str, found: _Found) -> _Found:
         wait, here = step.wait or WaitSpec(), f"{path}.wait"
-        given = [
-            key
-            for key in ("for", "connected", "idle", "holds", "gone")
-            if getattr(wait, "for_" if key == "for" else key)
-        ]
+        given = [key for key in _AWAITED if getattr(wait, "for_" if key == "for" else key)]
         if len(given) != 1:
             both = f"not {' and '.join(given)}" if given else "and none is given"
-            self._say(here, f"a wait is for a time, connected, idle, holds or gone: one of them, {both}")
+            self._say(here, f"a wait is for a time, connected, idle, holds, gone or promise: one of them, {both}")
         if wait.within is not None:
             if wait.for_ is not None:
                 self._say(f"{here}.within", "belongs to a condition: for says how long to wait")

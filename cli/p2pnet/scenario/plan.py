@@ -59,6 +59,7 @@ class PlannedStep:
             idle=wait.idle.ratio if wait.idle else None,
             holds=tuple(wait.holds or ()),
             gone=tuple(wait.gone or ()),
+            promise=wait.promise is not None,
         )
 
     @property
@@ -72,6 +73,8 @@ class PlannedStep:
             return f"connected >= {wait.connected} {bound}"
         if wait.idle:
             return f"idle >= {wait.idle} {bound}"
+        if wait.promise:
+            return f"promise {wait.promise} {bound}"
         return f"all hold {_names(wait.holds)} {bound}" if wait.holds else f"none holds {_names(wait.gone)} {bound}"
 
 

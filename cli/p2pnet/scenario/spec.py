@@ -203,6 +203,9 @@ class WaitSpec(Abbreviated):
     """Until no honest node holds anything that these inject steps published, e.g. before. Default: none."""
     idle: ShareText | None = None
     """Until this share of honest nodes has nothing left to do, and stays so for some seconds, e.g. 100%. Default: none."""
+    promise: Literal["kept"] | None = None
+    """kept: until what the broadcast promises is kept by all honest nodes, and all are at rest. A rule of the protocol that was
+    broken before, since the subnet was up, fails it at once. In the simulator alone, which looks into nodes. Default: none."""
     within: DurationText | None = None
     """With a condition: how long to wait for it at most, with its unit, e.g. 30s. Default: 60s."""
 

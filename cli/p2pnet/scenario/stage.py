@@ -52,13 +52,14 @@ class Awaited:
     """What a wait waits for: a share between 0 and 1, or names of inject steps.
 
     `connected`: of the edges; `idle`: of the honest nodes, which have nothing left to do; `holds`: all honest nodes have what
-    they published; `gone`: none has.
+    they published; `gone`: none has. `promise`: what the broadcast promises is kept, which the simulator alone can tell.
     """
 
     connected: float | None = None
     idle: float | None = None
     holds: Sequence[str] = ()
     gone: Sequence[str] = ()
+    promise: bool = False
 
 
 @dataclass(frozen=True, slots=True)

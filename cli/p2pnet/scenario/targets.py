@@ -13,6 +13,7 @@ from p2pnet.subnet.spec import DEFAULT_GROUP, Subnet
 from p2pnet.subnet.support import unsupported
 
 _NO_IMAGES = "has no meaning here: there are no images; without it nodes are restarted one after the other"
+_LOOKS_INSIDE = "only the simulator looks into nodes: wait for idle, holds or gone here"
 _NOT_OURS = "is cert-manager's here: cmctl renew"
 
 
@@ -63,6 +64,8 @@ def _lacking(subnet: Subnet, step: PlannedStep, target: str) -> Iterator[str]:
         yield f"{step.path}.upgrade.image: {_NO_IMAGES} (target {target})"
     if spec.rotate is not None and target not in ("local", "sim") and subnet.spec.identity.issuer == "certManager":
         yield f"{step.path}.rotate: {_NOT_OURS} (target {target})"
+    if spec.wait is not None and spec.wait.promise is not None and target != "sim":
+        yield f"{step.path}.wait.promise: {_LOOKS_INSIDE} (target {target})"
     if spec.fault is not None:
         yield from _of_fault(subnet, step, target)
 

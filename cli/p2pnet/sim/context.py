@@ -8,8 +8,9 @@ from typing import Any
 
 import msgspec
 
-from p2pnet.broadcast import Client, Pool
-from p2pnet.broadcast.effects import Emit
+from p2pnet.broadcast import Broadcast, Client, Pool
+from p2pnet.broadcast.effects import Effect, Emit
+from p2pnet.broadcast.inputs import Input
 from p2pnet.model.behaviours import HONEST, Behaviour
 from p2pnet.model.config import BroadcastSettings
 from p2pnet.model.events import EventKind
@@ -33,6 +34,8 @@ _EVENT_CODES = {kind: 128 + number << 32 for number, kind in enumerate(EventKind
 
 EventSink = Callable[[str, int, Emit, int], None]
 """Told of every event of a world: node, which of its incarnations, the event, nanoseconds since the start of the world."""
+CoreWatch = Callable[[Broadcast, Input, list[Effect], int], None]
+"""Told of every input of every core: the core, the input, its effects, nanoseconds since the start of the world."""
 
 
 class NodePlan(msgspec.Struct, frozen=True):
@@ -130,7 +133,7 @@ class SimContext:
     """Shared state of one world."""
 
     __slots__ = (
-        "begin", "deliveries", "inputs", "network", "on_event", "payloads", "seed", "timeline", "trace", "withdrawn",
+        "begin", "deliveries", "inputs", "network", "on_event", "payloads", "seed", "timeline", "trace", "watch", "withdrawn",
     )  # fmt: skip
 
     def __init__(
@@ -149,6 +152,8 @@ class SimContext:
         self.deliveries = Deliveries()
         self.payloads: dict[ArtifactId, bytes] = {}
         """One copy of every artifact in validated pools: ten thousand nodes would hold ten thousand equal ones."""
+        self.watch: CoreWatch | None = None
+        """Sees what every core does."""
         self.withdrawn: dict[ArtifactId, None] = {}
         """Artifacts withdrawn at every node; nodes that start later withdraw them too."""
 

@@ -194,7 +194,7 @@ class Incarnation:
     def _handle(self, waiting: list[inputs.Input]) -> None:
         """Handle these inputs, and those that are added meanwhile."""
         context, handle, execute, number = self.context, self.core.handle, self._execute, self._number
-        now, trace = context.timeline.now, context.trace.add
+        now, trace, watch = context.timeline.now, context.trace.add, context.watch
         wall = EPOCH + now / NS
         while waiting:
             what = waiting.pop(0)
@@ -207,6 +207,8 @@ class Incarnation:
                 where = f"node {self.name}, input {type(what).__name__}, {now / NS:.6f} s after the start"
                 raise CoreFailedError(f"{where}: {error!r}") from error
             trace(now, number, what, answer)
+            if watch is not None:
+                watch(self.core, what, answer, now)
             for effect in answer:
                 execute[type(effect)](self, effect)
 

@@ -178,7 +178,10 @@ def _is_excused(node: Node, artifact: Artifact) -> bool:
         return True
     if artifact.id in node.core.pool.unvalidated:
         return artifact.id in record.shown
-    return node.client.bouncer(artifact.id, inspected.key, len(artifact.data)) is not Bounce.WANTS
+    try:
+        return node.client.bouncer(artifact.id, inspected.key, len(artifact.data)) is not Bounce.WANTS
+    except Exception:  # noqa: BLE001 - a user's code may raise anything; the peer tries again until it does not
+        return False
 
 
 def _short(artifact: ArtifactId) -> str:

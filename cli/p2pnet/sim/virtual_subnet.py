@@ -239,6 +239,20 @@ class VirtualSubnet:
         nodes = [self._there.world.nodes[name + suffix] for suffix in self._there.makers]
         return sum(node.core.unfinished() for node in nodes) if all(node.is_up for node in nodes) else None
 
+    def watch_rules(self) -> None:
+        """Judge the rules of the broadcast from now on, for `broken`."""
+        self._there.world.watch_rules()
+
+    @property
+    def has_broken_rules(self) -> bool:
+        """Whether a rule was broken that no time makes good."""
+        return self._there.world.has_broken_rules
+
+    def broken(self) -> list[str]:
+        """How honest nodes break the broadcast's promise now, and its rules since `watch_rules`, as sentences; [] at rest."""
+        world = self._there.world
+        return [*world.broken_rules(), *world.broken()]
+
     def withdraw(self, artifact: str, client: str) -> list[str]:
         """Take an artifact (its id in hex) of a client back from every node that runs, as a lab does; the paused, not asked."""
         suffix, key = suffix_of(client, self._first), ArtifactId(bytes.fromhex(artifact))

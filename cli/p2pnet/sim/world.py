@@ -25,6 +25,7 @@ from p2pnet.sim.node import Node
 from p2pnet.sim.port import HEADER_BYTES
 from p2pnet.sim.promise import NotQuiet, Promise, on_their_way
 from p2pnet.sim.quantities import NS, Bandwidth, Duration, Size, bits_per_second, byte_count, nanoseconds
+from p2pnet.sim.rules import RuleWatch, broken_at_rest
 from p2pnet.sim.timeline import without_collections
 from p2pnet.topology import edges
 
@@ -54,6 +55,7 @@ class World:
         self._new_nodes: list[Node] = []
         self._new_links: list[SimLink] = []
         self._full_mesh = True
+        self._rules = RuleWatch()
 
     # Nodes and links
 
@@ -331,11 +333,35 @@ class World:
         """Violations of the broadcast's promise now, as sentences; [] when it is kept. Call it when the world has settled."""
         self._begin()
         dishonest = {node.name for node in self.nodes.values() if node.plan.behaviour != HONEST}
-        honest = [node for node in self._running() if node.name not in dishonest]
         pending = {name: left for name, left in self.pending().items() if name not in dishonest}
-        return Promise(self._context, honest).broken(pending, dishonest | self.liars.keys())
+        return Promise(self._context, self._honest()).broken(pending, dishonest | self.liars.keys())
+
+    def watch_rules(self, *, raises: bool = False) -> None:
+        """Judge the rules of the broadcast from now on, in every honest node and input. Costs some time of the CPU.
+
+        `raises`: whatever lets time pass raises BrokenRuleError when the first is broken on the way.
+        """
+        self._context.watch = self._rules = RuleWatch(raises=raises)
+
+    @property
+    def has_broken_rules(self) -> bool:
+        """Whether a node has broken a rule on the way, which no time makes good."""
+        return bool(self._rules.broken)
+
+    def broken_rules(self) -> list[str]:
+        """Rules that honest nodes have broken since `watch_rules`, as sentences; [] when they are kept.
+
+        Call it when the world has settled: what nodes keep although they should not is judged now.
+        """
+        self._begin()
+        honest = self._honest()
+        self._rules.look_at_all(honest, self._timeline.now)
+        return [*self._rules.broken, *broken_at_rest(honest)]
 
     # Inside
+
+    def _honest(self) -> list[Node]:
+        return [node for node in self._running() if node.plan.behaviour == HONEST]
 
     def _running(self) -> list[Node]:
         return [node for node in self.nodes.values() if node.is_up]

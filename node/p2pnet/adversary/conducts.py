@@ -119,6 +119,14 @@ class WithholdingConduct(Conduct):
         return (effect,)
 
 
+class ForgetfulConduct(WithholdingConduct):
+    """It announces everything it holds to all peers, and answers every fetch `gone`; a stripe it never passes on."""
+
+    def hears(self, request: PeerRequest) -> PeerRequest | Answering | None:
+        """See `Conduct.hears`."""
+        return answer_with(request, encode_gone()) if isinstance(request, inputs.FetchReceived) else request
+
+
 class SelectiveConduct(Conduct):
     """It is honest to about half of its peers. To the others it announces and passes on nothing, and answers fetches `gone`.
 

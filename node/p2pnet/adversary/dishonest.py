@@ -5,6 +5,7 @@ import msgspec
 from p2pnet.adversary.attacks import OWN_TOKENS, FloodingConduct, ReplayingConduct
 from p2pnet.adversary.conduct import AdversaryChance, Answering, Asking, Conduct, PeerRequest
 from p2pnet.adversary.conducts import (
+    ForgetfulConduct,
     LyingConduct,
     SelectiveConduct,
     SilentConduct,
@@ -144,20 +145,22 @@ def make_conduct(
     behaviour: Behaviour, rng: AdversaryChance, *, me: str, seed: int, client: str, settings: BroadcastSettings
 ) -> Conduct:
     """The conduct of one node for one client. `seed`: the subnet's, from which a selective node's friends follow."""
+    if plain := _PLAIN.get(behaviour):
+        return plain(rng)
     match behaviour:
-        case "silent":
-            return SilentConduct(rng)
-        case "slow":
-            return SlowConduct(rng)
-        case "lying":
-            return LyingConduct(rng)
         case "withholding":
             return WithholdingConduct(rng, client)
+        case "forgetful":
+            return ForgetfulConduct(rng, client)
         case "selective":
             return SelectiveConduct(rng, me, seed)
         case "flooding":
             return FloodingConduct(rng, settings.slots_per_peer)
-        case "replaying":
-            return ReplayingConduct(rng)
-        case "honest" | "stale-certificate":
+        case _:
             return Conduct(rng)
+
+
+_PLAIN: dict[Behaviour, type[Conduct]] = {
+    "silent": SilentConduct, "slow": SlowConduct, "lying": LyingConduct, "replaying": ReplayingConduct
+}  # fmt: skip
+"""Those that need nothing but chance."""

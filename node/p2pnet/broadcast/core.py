@@ -228,6 +228,10 @@ class Broadcast:
         active = self._sender.active
         return [artifact for artifact, content in active.items() if peer is None or content.is_for(peer)]
 
+    def announced_slots(self, peer: str) -> dict[ArtifactId, int]:
+        """The slot of each artifact that is announced to this peer."""
+        return {artifact: content.slot for artifact, content in self._sender.active.items() if content.is_for(peer)}
+
     def announced_by(self, peer: str) -> list[ArtifactId]:
         """The ids in the rows of a peer's current connection."""
         rows = self._table.peers.get(peer)

@@ -5,7 +5,16 @@ from typing import Literal
 import msgspec
 
 Behaviour = Literal[
-    "honest", "silent", "slow", "lying", "withholding", "selective", "flooding", "replaying", "stale-certificate"
+    "honest",
+    "silent",
+    "slow",
+    "lying",
+    "withholding",
+    "forgetful",
+    "selective",
+    "flooding",
+    "replaying",
+    "stale-certificate",
 ]
 HONEST: Behaviour = "honest"
 STALE_CERTIFICATE: Behaviour = "stale-certificate"

@@ -82,8 +82,8 @@ class GroupSpec(Document):
     pod: PodSpec | None = None
     """The group's pods, in the place of spec.pod as a whole, e.g. {nodeSelector: {disk: ssd}}. Default: spec.pod."""
     behaviour: Behaviour = HONEST
-    """What the group's nodes do: honest, or as an adversary silent, slow, lying, withholding, selective, flooding, replaying or
-    stale-certificate, e.g. lying. Default: honest."""
+    """What the group's nodes do: honest, or as an adversary silent, slow, lying, withholding, forgetful, selective, flooding,
+    replaying or stale-certificate, e.g. lying. Default: honest."""
 
 
 class EdgesFrom(Document):

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from tests.scenario.documents import plan
+from tests.sim.mutants import planted
 
 from p2pnet.cli.stages.simulated import SimulatedStage
 from p2pnet.model.errors import SpecError, TargetError
@@ -165,6 +166,36 @@ async def test_nodes_are_idle_when_they_have_had_nothing_left_to_do_for_some_sec
     assert not busy.came
     assert "node-1 has 2 left" in busy.detail
     assert (await stage.wait(Awaited(idle=0.0), 10.0, quiet)).came
+
+
+PROMISED = plan({"name": "a", "inject": {}}, {"wait": {"promise": "kept"}}, subnet=SUBNET)
+
+
+async def test_the_promise_is_kept_once_nodes_are_at_rest_and_else_it_is_said_who_does_not():
+    stage = await up(PROMISED)
+    await stage.fault("narrow", {"access": {"up": "64kbit"}, "from": "node-0"})
+    await stage.inject(replace(ASK, size=100_000, within_s=0.5), quiet)
+    waited = await stage.wait(Awaited(promise=True), 1.0, quiet)
+    assert not waited.came
+    assert waited.detail.startswith("node-1 does not hold ")
+    assert "; and " in waited.detail
+    await stage.heal(["narrow"])
+    waited = await stage.wait(Awaited(promise=True), 60.0, quiet)
+    assert (waited.came, waited.detail) == (True, "kept")
+
+
+async def test_a_rule_that_was_broken_on_the_way_ends_the_wait_at_once():
+    with planted("synced-before-the-answers"):
+        stage = await up(PROMISED)
+        await stage.fault("lossy", {"loss": "40%"})
+        await stage.inject(replace(ASK, count=40, within_s=20.0), quiet)
+        for _ in range(3):
+            await stage.rotate(60.0, quiet)
+        began = stage.seconds()
+        waited = await stage.wait(Awaited(promise=True), 600.0, quiet)
+    assert not waited.came
+    assert "said synced to" in waited.detail
+    assert stage.seconds() - began < 5.0  # the last of them was on its way
 
 
 async def test_there_are_no_images():

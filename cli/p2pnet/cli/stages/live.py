@@ -292,7 +292,9 @@ class LiveStage:
     # --- waiting ---
 
     async def wait(self, what: Awaited, within_s: float, progress: ProgressSink) -> Waited:
-        """See `Stage`."""
+        """See `Stage`. Raises SpecError for the promise, which nobody outside of a node can judge."""
+        if what.promise:
+            raise SpecError("promise: only the simulator looks into nodes")
         deadline = self._clock() + within_s
         honest = honest_nodes(self._subnet)
         named = what.holds or what.gone

@@ -37,6 +37,8 @@ from p2pnet.subnet.members import members
 from p2pnet.subnet.spec import SIMULATED_NODES_MAX
 
 LOOK_NS = NS // 10  # virtual time between two looks at a condition
+RULES_LOOK_NS = NS  # the same, at all that nodes keep
+SENTENCES_MAX = 3  # of what is broken
 RESTART = "restart"
 ROTATED = (
     "modelled: a new certificate is a new connection with every peer, make before break; there are no certificates"
@@ -98,6 +100,8 @@ class SimulatedStage:
         self._there = VirtualSubnet(
             plan.subnet, seed=seed, client=first, others=[name for name in known if name in clients and name != first]
         )
+        if any(step.condition is not None and step.condition.promise for step in plan.all()):
+            self._there.watch_rules()
         self._turns = VirtualTurns(self._advance, lambda: self._there.now, lambda: self._look(on_turn))
 
     def _advance(self, limit: int | None) -> None:
@@ -260,6 +264,8 @@ class SimulatedStage:
             watch.close()
 
     async def _waited(self, what: Awaited, deadline: int, progress: ProgressSink) -> Waited:
+        if what.promise:
+            return await self._kept(deadline, progress)
         rest = Rest()
         while True:
             came, words, done, total = self._stands(what)
@@ -269,6 +275,15 @@ class SimulatedStage:
             if came or self._there.now >= deadline:
                 return Waited(came, f"{words} {done}/{total}{self._busy_words(what)}")
             await self._turns.until(min(deadline, self._there.now + LOOK_NS))
+
+    async def _kept(self, deadline: int, progress: ProgressSink) -> Waited:
+        """Until nothing is broken; what was broken on the way never comes right."""
+        while True:
+            broken = self._there.broken()
+            progress(f"the promise, {len(broken)} times broken or not kept yet", 0, 0)
+            if not broken or self._there.has_broken_rules or self._there.now >= deadline:
+                return Waited(not broken, _sentences(broken) or "kept")
+            await self._turns.until(min(deadline, self._there.now + RULES_LOOK_NS))
 
     def _stands(self, what: Awaited) -> tuple[bool, str, int, int]:
         """Whether it is so, what is counted, how many are, of how many."""
@@ -353,7 +368,12 @@ class SimulatedStage:
 
 def awaited_key(what: Awaited) -> str:
     """What was waited for, as a key of `SimulatedStage.circumstances`: no step has such a name."""
-    return f"{what.connected} {what.idle} {','.join(what.holds)} {','.join(what.gone)}"
+    return f"{what.connected} {what.idle} {what.promise} {','.join(what.holds)} {','.join(what.gone)}"
+
+
+def _sentences(broken: Sequence[str]) -> str:
+    more = [f"and {len(broken) - SENTENCES_MAX} more"] if len(broken) > SENTENCES_MAX else []
+    return "; ".join([*broken[:SENTENCES_MAX], *more])
 
 
 def _names_of(faults: Iterable[str]) -> frozenset[str]:
