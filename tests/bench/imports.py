@@ -17,7 +17,15 @@ CASES = {
         "import cryptography.x509, OpenSSL.crypto, certifi, service_identity, argparse, difflib, tempfile;"
         "import p2pnet.supervisor.pod"
     ),
-    "the lab": "import gc; gc.disable(); import p2pnet.lab.__main__",
+    "a pod, until it forks its nodes": (
+        "import gc; gc.disable(); import p2pnet.supervisor.pod; gc.freeze(); gc.enable();"
+        "from p2pnet.supervisor import child; child.warm_up()"
+    ),
+    "the lab": (
+        "import gc; gc.disable(); from p2pnet.lab.early import without_authorities\n"
+        "with without_authorities(): import aiohttp.web\n"
+        "import p2pnet.lab.__main__"
+    ),
 }
 
 

@@ -67,6 +67,7 @@ from p2pnet.model.report import (
     NodeReceipts,
     Reach,
     Report,
+    RunSummary,
     Status,
     Throughput,
 )
@@ -565,3 +566,25 @@ def test_a_narrow_window_leaves_columns_out_and_breaks_no_words(make_status: Cal
     assert len(rows) == 3
     assert all(" connected " in f"{row} " for row in rows)
     assert all(len(line) <= width for line in lines)
+
+
+@pytest.mark.parametrize("width", [60, 80, 100])
+def test_a_run_and_its_label_stand_whole_in_a_narrow_window(make_status: Callable[..., Status], width: int) -> None:
+    run = "r-20261130-015126-2b"
+    line = RunSummary(
+        run=run, state="finished (shared)", artifacts=12, verdict="invalid", reach=0.5, p95_ms=75.3, started_at=0.0
+    )
+    status = msgspec.structs.replace(make_status(3), runs=[line])
+    kept = KeptRuns(
+        runs=[
+            KeptRun(run=run, subnet=f"net-{at}", target="sim", state="finished", verdict="pass", label="failing/two", nodes=3,
+                    artifacts=1, created_at=0.0, bytes=4520, shared=True)
+            for at in range(2)
+        ],
+        matched=2, kept=2, kept_bytes=9, within=KeptWithin(runs=500, bytes=5 << 30),
+    )  # fmt: skip
+    for document in (status, kept):
+        lines = render(document, Output.TABLE, width=width, now=100.0).splitlines()
+        assert all(len(line) <= width for line in lines)
+        assert any(line.startswith(f"{run} ") for line in lines)
+    assert ("failing/two" in render(kept, Output.TABLE, width=width, now=100.0)) == (width >= 80)

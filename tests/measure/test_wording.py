@@ -2,8 +2,11 @@
 
 import pytest
 
-from p2pnet.measure.wording import MISSING, adversary_parts, milliseconds, percent
+from p2pnet.measure.change_words import value_words
+from p2pnet.measure.wording import MISSING, adversary_parts, milliseconds, percent, turned_out
 from p2pnet.model.behaviours import AdversaryGroup
+from p2pnet.model.comparison import GateResult
+from p2pnet.model.scenario_run import StepExpectation
 
 
 @pytest.mark.parametrize(
@@ -30,3 +33,27 @@ def test_adversaries_are_told_by_group_and_honest_nodes_need_no_words() -> None:
         "1 slow: old-0",
     ]
     assert adversary_parts([], 8) == []
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "text"),
+    [("p99", 141.2, "141 ms"), ("reach", 0.5, "50.0%"), ("throughput", 153_600.0, "150 KiB/s"), ("rate", 4.0, "4/s"),
+     ("bytes", 1.086, "1.086"), ("throughput", None, MISSING)],
+)  # fmt: skip
+def test_what_one_side_of_a_comparison_measured_has_its_unit(metric: str, value: float | None, text: str) -> None:
+    gate = GateResult(gate=f"{metric}:-5%", metric=metric, unit="relative", limit=0.05, verdict="pass")
+    assert value_words(gate, value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "judged", "detail", "text"),
+    [(412.0, True, "", "measured 412 ms"), (None, True, "", "no finite value"), (None, False, "", "not judged"),
+     (2.0, True, "82 ms against 41 ms", "82 ms against 41 ms")],
+)  # fmt: skip
+def test_an_expectation_of_a_scenario_tells_what_came_of_it(
+    value: float | None, judged: bool, detail: str, text: str
+) -> None:
+    one = StepExpectation(
+        expr="p95 <= 1ms", value=value, ok=False, name="two", step="two", detail=detail, judged=judged
+    )
+    assert turned_out(one) == text

@@ -65,7 +65,7 @@ def test_shapes_that_are_wrong_are_all_told_with_their_paths():
         "metadata.nmae: unknown key, did you mean 'name'?",
         "spec.steps[0].inject.cout: unknown key, did you mean 'count'?",
         "spec.steps[0].inject.size: '5' is no size: write a number with its unit",
-        "spec.steps[1].wait",
+        "spec.steps[1].wait: should be a mapping with keys like for, connected, holds, gone, not 5",
         "spec.steps[2].expect",
         "spec.stepz: unknown key, did you mean 'steps'?",
     ):

@@ -55,22 +55,27 @@ def test_it_is_gone_when_the_test_fails_too() -> None:
 
 
 def test_a_document_is_simulated_in_the_same_words(tmp_path: Path) -> None:
-    with p2pnet.testing.subnet(nodes=5, document=ROOT / "examples" / "network.yaml", on="sim") as net:
+    with p2pnet.testing.subnet(nodes=5, document=f"{ROOT}/examples/network.yaml", on="sim") as net:
         run = net.inject(size=1024, count=3, rate=5, seed=7).expect("p99 <= 10s")
         assert (run.report.target, run.report.seed, run.report.nodes) == ("sim", 7, run.report.nodes)
-        again = net.inject(size=1024, count=3, rate=5, seed=7)
+        again = net.inject(size="1KiB", count=3, rate="5/s", seed=7)
         assert again.report.digest == run.report.digest
         with pytest.raises(SpecError, match="p98"):
             run.expect("p98 <= 10s")
         with pytest.raises(p2pnet.testing.CommandFailedError):
             net.status()
+        with pytest.raises(p2pnet.testing.CommandFailedError, match="no node of it runs"):
+            net.scale(6)
+        assert net.command("ls")["subnets"] == []
         file = tmp_path / "block"
         file.write_bytes(os.urandom(100))
-        assert net.inject(file).report.payload_bytes == 100
+        assert net.inject(str(file)).report.payload_bytes == 100
 
 
 def test_a_document_that_cannot_be_is_told_in_the_words_of_the_command() -> None:
-    wrong = {"apiVersion": "p2pnet.io/v1alpha1", "kind": "Subnet", "spec": {"nodes": 3, "topology": {"kind": "star"}}}
+    wrong = {"spec": {"nodes": 3, "topology": {"kind": "star"}}}
+    with pytest.raises(ValueError, match="on='mars': one of local, sim"), p2pnet.testing.subnet(on="mars"):
+        raise AssertionError
     block = p2pnet.testing.subnet(document=wrong)
     with pytest.raises(p2pnet.testing.CommandFailedError, match=r"spec\.topology\.kind") as failed:
         block.__enter__()

@@ -33,6 +33,13 @@ def subnet_meant(name: str, target: Target) -> str:
     return str(getattr(target, "bundled", name))
 
 
+def run_meant(name: str, target: Target) -> RunHead | None:
+    """The kept run whose id stands where a subnet's name is asked for; None where it is no run's, or a subnet's."""
+    if not archive.RUN_ID.fullmatch(name) or not target.state.run(name).is_dir() or target.presence(name) != "absent":
+        return None
+    return next((head for head in archive.list_heads(target.state) if head.run == name and target.owns(head)), None)
+
+
 def as_given(outcome: Outcome, subnet: str, given: str) -> Outcome:
     """The outcome with commands to type next that name what was given, a bundle say, in the place of the subnet."""
     if given == subnet:
@@ -60,6 +67,12 @@ def no_runs(target: Target, name: str) -> CommandError:
             where=str(target.state.runs),
             next_step="p2pnet sim -f FILE makes one; p2pnet runs lists all that are kept",
             exit_code=ExitCode.NOT_FOUND,
+        )
+    if (meant := run_meant(name, target)) is not None:
+        return CommandError(
+            f"{name} is a run of {meant.subnet}, and no subnet",
+            where=str(target.state.runs),
+            next_step=f"name the subnet: p2pnet report {meant.subnet} {name}",
         )
     absent = target.presence(name) == "absent"
     return CommandError(

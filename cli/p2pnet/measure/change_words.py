@@ -2,6 +2,7 @@
 
 from p2pnet.measure.wording import MISSING, milliseconds, percent
 from p2pnet.model.comparison import GateResult, MachineLoad
+from p2pnet.model.units import format_rate, format_size
 
 WHY_MAX = 200  # characters
 
@@ -12,6 +13,8 @@ def value_words(result: GateResult, value: float | None) -> str:
         return MISSING
     if result.metric in ("p50", "p90", "p95", "p99", "max"):
         return milliseconds(value)
+    if result.metric in ("throughput", "rate"):
+        return format_rate(value) if result.metric == "rate" else f"{format_size(value)}/s"
     return percent(value) if result.metric == "reach" else f"{value:.4g}"
 
 

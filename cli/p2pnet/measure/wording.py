@@ -13,6 +13,8 @@ from p2pnet.model.units import format_duration, format_rate, format_size
 
 MISSING = "\N{EN DASH}"
 """In place of a value that was not measured, or of a receipt that never came."""
+NOT_FINITE = "no finite value"
+"""In place of a measured value, where receipts never came or nothing was measured."""
 PHASE_WORDS = {
     "announce": "being announced", "wait": "waiting to ask", "request": "requests and their answers",
     "transfer": "the bytes on their way", "validate": "validation",
@@ -43,7 +45,7 @@ def percent(ratio: float | None, missing: str = MISSING) -> str:
 def measured(result: ExpectationResult) -> str:
     """The measured value in the unit of its expression; infinite (a miss) and unknown values in words."""
     if result.value is None:
-        return "no finite value"
+        return NOT_FINITE
     unit = _UNIT.search(result.expr)
     name = unit[1] if unit else ""
     value = f"{result.value:.0f}" if abs(result.value) >= 1000 else f"{result.value:.4g}"
@@ -54,7 +56,9 @@ def turned_out(one: StepExpectation) -> str:
     """How an expectation of a scenario turned out: `measured 412 ms`, `412 ms against 314 ms`, `links 27/28`."""
     if not one.judged:
         return one.detail or "not judged"
-    return one.detail or f"measured {measured(ExpectationResult(one.expr, one.value, one.ok))}"
+    if one.detail or one.value is None:
+        return one.detail or NOT_FINITE
+    return f"measured {measured(ExpectationResult(one.expr, one.value, one.ok))}"
 
 
 def is_burst(load: Load | None) -> bool:

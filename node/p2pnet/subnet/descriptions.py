@@ -1,7 +1,7 @@
 """What stands under a field in the source describes it, in JSON Schemas and for `kubectl explain`.
 
 Read from the source when somebody asks for a schema: pydantic's own reading does it in every process that checks a document,
-for a tenth of the time that a lab and each command need to start.
+for a tenth of the time that a lab needs to start.
 """
 
 import ast

@@ -18,6 +18,14 @@ from p2pnet.subnet.spec import Subnet
 
 ERRORS_SHOWN_MAX = 10
 PLACES_SHOWN_MAX = 3
+KEYS_SHOWN_MAX = 4
+FAR_CUTOFF = 0.75
+"""How alike a key of another place must be to be meant, from 0 to 1; one of the same place needs difflib's 0.6."""
+KINDS_IN_YAML = {
+    "model_type": "should be a mapping", "dict_type": "should be a mapping", "list_type": "should be a list",
+    "bool_type": "should be true or false", "bool_parsing": "should be true or false",
+}  # fmt: skip
+"""What pydantic calls by Python's names, as whoever writes YAML knows it."""
 
 Place = tuple[int | str, ...]
 """Steps from the document down to a part of it: keys, and numbers in lists."""
@@ -71,9 +79,12 @@ def _sentence(error: ErrorDetails, within: Place, root: type[Document]) -> str:
         path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else part
     message = re.sub(r"^(?:Input|String|List|Dictionary) (?=should)", "", error["msg"])
     message = message.replace("Field required", "is missing").replace(" after validation", "")
+    message = KINDS_IN_YAML.get(error["type"], message)
     if error["type"] == "extra_forbidden":
         message = _unknown_key((*within, *error["loc"]), root)
-    elif error["type"].endswith("_type") and not isinstance(error["input"], dict | list):
+    elif error["type"] == "model_type" and (known := _part_at((*within, *error["loc"]), root)) is not None:
+        message += f" with keys like {', '.join(_keys_of(known)[:KEYS_SHOWN_MAX])}"
+    if error["type"].endswith(("_type", "_parsing")) and not isinstance(error["input"], dict | list):
         message += f", not {error['input']!r}"
     return f"{path or 'the document'}: {message}" if path or not within else message
 
@@ -86,7 +97,7 @@ def _unknown_key(loc: Place, root: type[Document]) -> str:
     if near:
         return f"unknown key, did you mean {near[0]!r}?"
     paths = _paths_by_key(root)
-    meant = [str(key)] if str(key) in paths else get_close_matches(str(key), paths, n=1)
+    meant = [str(key)] if str(key) in paths else get_close_matches(str(key), paths, n=1, cutoff=FAR_CUTOFF)
     if not meant:
         return "unknown key"
     places = paths[meant[0]][:PLACES_SHOWN_MAX]

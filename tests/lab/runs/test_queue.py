@@ -152,8 +152,9 @@ async def test_a_cancelled_run_says_so_and_the_next_one_starts(lab_client, nodes
     third = await lab_client.start_run(generated(), key="c")
     await until(lambda: nodes.injected)
     waiting = await lab_client.cancel(second.run)
-    assert (waiting.state, waiting.report.verdict) == ("cancelled", "invalid")
+    assert (waiting.state, waiting.report.verdict, waiting.report.notes) == ("cancelled", "invalid", [])
     ended = await lab_client.cancel(first.run)
+    assert not [note for note in ended.report.notes if second.run in note]
     assert (ended.state, ended.report.verdict, ended.report.state) == ("cancelled", "invalid", "cancelled")
     assert "cancelled" in ended.report.invalid
     assert (await lab_client.cancel(first.run)) == ended

@@ -226,7 +226,7 @@ def _draw_list(document: SubnetList | Pings | KeptRuns | Faults, width: int, now
         case SubnetList():
             from p2pnet.cli.render import status
 
-            return status.draw_list(document, now)
+            return status.draw_list(document, width, now)
         case Pings():
             from p2pnet.cli.render import ping
 

@@ -24,15 +24,16 @@ def draw(found: Comparison, width: int) -> RenderableType:
         lines += text.flow("load", [part for part in parts if found.trials == 0 or not part.startswith("seed ")], width)
     if found.machine is not None:
         lines += text.flow("machine", [*machine_words(found.machine)], width)
-    drawn = text.table(
-        "GATE", "BASE", "HEAD", "CHANGE", "INTERVAL", "VERDICT", right=("BASE", "HEAD", "CHANGE", "INTERVAL")
-    )
-    for one in found.gates:
-        drawn.add_row(
+    rows: list[list[Text | str]] = [
+        [
             one.gate, value_words(one, one.base), value_words(one, one.head), change_words(one, one.effect),
             interval_words(one), Text(verdict_words(one), style=STYLE[one.verdict]),
-        )  # fmt: skip
-    lines.append(drawn)
+        ]
+        for one in found.gates
+    ]  # fmt: skip
+    right = ("BASE", "HEAD", "CHANGE", "INTERVAL")
+    columns = ("GATE", *right, "VERDICT")
+    lines.append(text.fitted(columns, rows, width, spare=("INTERVAL",), right=right, prose=("VERDICT",)))
     for warning in found.warnings:
         lines += text.flow("note", [warning], width, style="yellow")
     for reason in found.invalid:

@@ -12,6 +12,8 @@ from p2pnet.model.units import format_duration, format_size
 
 VERDICT_STYLE = {"pass": "green", "fail": "red", "invalid": "magenta"}
 WIDE = 110
+RIGHT = ("ARTIFACTS", "REACH", "P95", "AGE", "SIZE")
+SPARE = ("SIZE", "ARTIFACTS", "TARGET", "AGE", "P95", "REACH", "LABEL")  # in a window that is too narrow
 
 
 def draw(kept: KeptRuns, width: int, now: float) -> RenderableType:
@@ -45,8 +47,10 @@ def _table(runs: list[KeptRun], width: int, now: float) -> Table:
         *(["TARGET"] if simulated else []),
         *(["CONTEXT"] if elsewhere else []),
     ]
-    columns = ("RUN", *optional, "STATE", "VERDICT", "ARTIFACTS", "REACH", "P95", "AGE", "SIZE")
-    drawn = text.table(*columns, *(["LABEL"] if labelled else []), right=("ARTIFACTS", "REACH", "P95", "AGE", "SIZE"))
+    columns = (
+        "RUN", *optional, "STATE", "VERDICT", "ARTIFACTS", "REACH", "P95", "AGE", "SIZE", *(["LABEL"] if labelled else [])
+    )  # fmt: skip
+    rows: list[list[Text | str]] = []
     for run in runs:
         place = f"{run.context}/{run.namespace}" if run.context else text.DASH
         row: list[Text | str] = [
@@ -63,8 +67,8 @@ def _table(runs: list[KeptRun], width: int, now: float) -> Table:
             format_size(run.bytes),
             *([clean(run.label)] if labelled else []),
         ]
-        drawn.add_row(*row)
-    return drawn
+        rows.append(row)
+    return text.fitted(columns, rows, width, spare=SPARE, right=RIGHT, prose=("LABEL",))
 
 
 def _kept(kept: KeptRuns, now: float) -> list[Text | str]:

@@ -28,7 +28,7 @@ def draw(run: ScenarioRun, width: int) -> RenderableType:
     if run.steps:
         if run.asked > 1:
             lines += text.flow("steps", [f"of the trial with seed {run.shown_seed}"], width)
-        lines.append(_table(run.steps))
+        lines.append(_table(run.steps, width))
     for note in run.notes:
         lines += text.flow("note", [note], width, style="dim")
     return Group(*lines, *_verdict(run, width))
@@ -47,17 +47,18 @@ def _headline(run: ScenarioRun) -> list[Text | str]:
     ]
 
 
-def _table(steps: Sequence[ScenarioStep]) -> RenderableType:
-    drawn = text.table("STEP", "NAME", "KIND", "WHAT", "BEGAN", "TOOK", "RESULT", right=("BEGAN", "TOOK"))
+def _table(steps: Sequence[ScenarioStep], width: int) -> RenderableType:
+    columns = ("STEP", "NAME", "KIND", "WHAT", "BEGAN", "TOOK", "RESULT")
+    rows: list[list[Text | str]] = []
     for step in steps:
         if step.kind == "steps":
             continue
         indent = "  " * step.number.count(".")
-        drawn.add_row(
+        rows.append([
             f"{indent}{step.number}", step.name, step.kind, _cut(step.what, 48), _seconds(step.begun_s), _seconds(step.seconds),
             Text(_result(step), style=STATE_STYLE[step.state] or ("" if step.ok else "red")),
-        )  # fmt: skip
-    return drawn
+        ])  # fmt: skip
+    return text.fitted(columns, rows, width, spare=("BEGAN", "TOOK"), right=("BEGAN", "TOOK"), prose=("WHAT", "RESULT"))
 
 
 def _result(step: ScenarioStep) -> str:

@@ -27,7 +27,6 @@ HEADING = 2  # lines above the rows of a table
 COLUMNS = ("NODE", "STATE", "PEERS", "RESTARTS", "LEAF", "PID", "ADDRESS", "GROUP", "DETAIL")
 WIDE_COLUMNS = ("GROUP", "DETAIL")  # only where there is something to tell, and room
 DROPPED_FIRST = ("PID", "ADDRESS", "LEAF")  # in a window that is too narrow
-GAP = 3  # between two columns
 NEGATIVE = (
     "Progressing",
     "Degraded",
@@ -61,9 +60,9 @@ def draw(
     else:
         parts += [_groups(status.members), *_outliers(status.members, width, now)]
     if status.injections and runs:
-        parts += ["", *_injections(status, now, runs)]
+        parts += ["", *_injections(status, width, now, runs)]
     if status.runs and runs:
-        parts += ["", _runs(status, now, runs)]
+        parts += ["", _runs(status, width, now, runs)]
     return Group(*parts)
 
 
@@ -91,15 +90,14 @@ def _oddity(member: MemberStatus) -> tuple[object, ...]:
     return (member.state == "connected", -member.restarts, member_order(member.name))
 
 
-def draw_list(listing: SubnetList, now: float) -> RenderableType:
+def draw_list(listing: SubnetList, width: int, now: float) -> RenderableType:
     """One row per subnet."""
     places = [line.context and f"{line.context}/{line.namespace}" for line in listing.subnets]
     columns = ("SUBNET", "TARGET", *(["CONTEXT"] if any(places) else []), "STATE", "CONNECTED", "LINKS", "AGE")
-    drawn = text.table(*columns, right=("CONNECTED", "LINKS", "AGE"))
     if not listing.subnets:
         return Text("there is no subnet", style="dim")
-    for line, place in zip(listing.subnets, places, strict=True):
-        drawn.add_row(
+    rows: list[list[Text | str]] = [
+        [
             line.name,
             line.target,
             *([clean(place or text.DASH)] if any(places) else []),
@@ -107,8 +105,10 @@ def draw_list(listing: SubnetList, now: float) -> RenderableType:
             text.DASH if line.desired is None else f"{line.connected}/{line.desired}",
             text.DASH if line.links_expected is None else f"{line.links_up}/{line.links_expected}",
             text.DASH if line.up_since is None else format_duration(max(0.0, now - line.up_since)),
-        )
-    return drawn
+        ]
+        for line, place in zip(listing.subnets, places, strict=True)
+    ]
+    return text.fitted(columns, rows, width, spare=("AGE", "LINKS", "TARGET"), right=("CONNECTED", "LINKS", "AGE"))
 
 
 def _counts(status: Status, width: int, now: float, shown: Shown | None) -> list[Text]:
@@ -176,16 +176,9 @@ def _members(members: list[MemberStatus], width: int, now: float) -> Table:
         shown.append("GROUP")
     if width >= WIDE and any(member.detail for member in members):
         shown.append("DETAIL")
-    for name in DROPPED_FIRST:
-        if (
-            sum(max([len(name), *(row[name].cell_len for row in rows)]) for name in shown) + GAP * (len(shown) - 1)
-            > width
-        ):
-            shown.remove(name)
-    drawn = text.table(*shown, right=("PEERS", "RESTARTS", "LEAF", "PID"))
-    for row in rows:
-        drawn.add_row(*(row[name] for name in shown))
-    return drawn
+    cells = [[row[name] for name in shown] for row in rows]
+    right = ("PEERS", "RESTARTS", "LEAF", "PID")
+    return text.fitted(shown, cells, width, spare=DROPPED_FIRST, right=right, prose=("DETAIL",))
 
 
 def _cells(member: MemberStatus, now: float) -> dict[str, Text]:
@@ -243,11 +236,11 @@ def _outliers(members: list[MemberStatus], width: int, now: float) -> list[Rende
     return parts
 
 
-def _injections(status: Status, now: float, shown: int) -> list[RenderableType]:
+def _injections(status: Status, width: int, now: float, shown: int) -> list[RenderableType]:
     """Those that are not over, then the newest; why they wait."""
-    drawn = text.table("INJECTION", "STATE", "REASON", "RUN", "REACH", "P95", "AGE", right=("REACH", "P95", "AGE"))
-    for line in status.injections[:shown]:
-        drawn.add_row(
+    columns = ("INJECTION", "STATE", "REASON", "RUN", "REACH", "P95", "AGE")
+    rows: list[list[Text | str]] = [
+        [
             Text(clean(line.name), style="cyan"),
             Text(clean(line.state or "-"), style=INJECTION_STYLE.get(line.state, "")),
             clean(line.reason or text.DASH),
@@ -255,18 +248,19 @@ def _injections(status: Status, now: float, shown: int) -> list[RenderableType]:
             text.percent(line.reach),
             text.milliseconds(line.p95_ms),
             text.DASH if line.created_at is None else format_duration(max(0.0, now - line.created_at)),
-        )
+        ]
+        for line in status.injections[:shown]
+    ]
+    drawn = text.fitted(columns, rows, width, spare=("AGE", "P95", "REACH", "RUN"), right=("REACH", "P95", "AGE"))
     left = len(status.injections) - shown
     return [drawn, *([Text(f"and {left} more (kubectl get injections)", style="dim")] if left > 0 else [])]
 
 
-def _runs(status: Status, now: float, shown: int) -> Table:
-    drawn = text.table(
-        "RUN", "STATE", "VERDICT", "ARTIFACTS", "REACH", "P95", "AGE", right=("ARTIFACTS", "REACH", "P95", "AGE")
-    )
+def _runs(status: Status, width: int, now: float, shown: int) -> Table:
+    columns = ("RUN", "STATE", "VERDICT", "ARTIFACTS", "REACH", "P95", "AGE")
     recent = sorted(status.runs, key=lambda run: run.started_at or now, reverse=True)
-    for run in recent[:shown]:
-        drawn.add_row(
+    rows: list[list[Text | str]] = [
+        [
             Text(run.run, style="cyan"),
             run.state + (" (shared)" if run.shared else ""),
             run.verdict or text.DASH,
@@ -274,5 +268,8 @@ def _runs(status: Status, now: float, shown: int) -> Table:
             text.percent(run.reach),
             text.milliseconds(run.p95_ms),
             text.DASH if run.started_at is None else format_duration(max(0.0, now - run.started_at)),
-        )
-    return drawn
+        ]
+        for run in recent[:shown]
+    ]
+    spare = ("ARTIFACTS", "AGE", "P95", "REACH")
+    return text.fitted(columns, rows, width, spare=spare, right=("ARTIFACTS", "REACH", "P95", "AGE"))

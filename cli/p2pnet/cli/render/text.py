@@ -1,7 +1,7 @@
 """Small pieces of a drawing: quantities as people read them, bars, sparklines, and labelled lines that fit a width."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from rich.box import SIMPLE_HEAD
@@ -13,6 +13,8 @@ from p2pnet.measure import wording
 from p2pnet.model.units import format_duration
 
 LABEL_CELLS = 9
+GAP_CELLS = 3  # between two columns of a table
+PROSE_CELLS = 20  # a column of prose may be as narrow as that
 IGNORED_MAX = 5
 DASH = "-"
 
@@ -122,3 +124,31 @@ def table(*columns: str, right: Sequence[str] = ()) -> Table:
     for column in columns:
         drawn.add_column(column, justify="right" if column in right else "left", overflow="fold")
     return drawn
+
+
+def fitted(
+    columns: Sequence[str], rows: Sequence[Sequence[Text | str]], width: int,
+    *, spare: Sequence[str] = (), right: Sequence[str] = (), prose: Sequence[str] = (),
+) -> Table:  # fmt: skip
+    """A table that breaks no word in a window of `width` cells: what is `prose` folds, and `spare` columns are left
+    out, the first ones first, until the others have room; `-o json` has them. Narrower than that everything folds.
+    """
+    cells = [[one if isinstance(one, Text) else Text(one) for one in row] for row in rows]
+    needed = {
+        name: max([len(name), *(min(row[at].cell_len, PROSE_CELLS if name in prose else width) for row in cells)])
+        for at, name in enumerate(columns)
+    }
+    for name in spare:
+        if name in needed and _breadth(needed) > width:
+            del needed[name]
+    drawn = table(*needed, right=right)
+    if _breadth(needed) <= width:
+        for column in drawn.columns:
+            column.no_wrap = str(column.header) not in prose
+    for row in cells:
+        drawn.add_row(*(one for name, one in zip(columns, row, strict=True) if name in needed))
+    return drawn
+
+
+def _breadth(needed: Mapping[str, int]) -> int:
+    return sum(needed.values()) + GAP_CELLS * (len(needed) - 1)

@@ -9,7 +9,7 @@ import typer
 from p2pnet.cli import shell_completion
 from p2pnet.cli.options import KeptName, KeptOptions, ReportFiles
 from p2pnet.cli.outcome import CommandError, Outcome
-from p2pnet.cli.resolve import as_given, choose_run, subnet_meant
+from p2pnet.cli.resolve import as_given, choose_run, run_meant, subnet_meant
 from p2pnet.cli.session import Session
 from p2pnet.cli.targets.target import Target
 from p2pnet.model.errors import P2pnetError, SpecError, TargetError
@@ -25,7 +25,7 @@ RUNS_BESIDE_MAX = 7  # curves that can be told apart, with that of the run itsel
 class ReportOptions(KeptOptions, ReportFiles):
     """Show the report of a run.
 
-    Also after `down`; a run that goes on is followed to its end.
+    Also after `down`; a run that goes on is followed to its end. The id of a run alone is enough: p2pnet report RUN.
     """
 
     name: KeptName
@@ -72,6 +72,9 @@ async def run(options: ReportOptions, session: Session) -> Outcome:
     check_expectations(options.expect)
     target, given = session.target(), options.name
     options = replace(options, name=subnet_meant(given, target))
+    if (meant := run_meant(given, target)) is not None:  # `report RUN`: ids are unique among all subnets
+        beside = [word for word in (options.run, *(options.beside or ())) if word is not None]
+        given, options = meant.subnet, replace(options, name=meant.subnet, run=meant.run, beside=beside)
     with contextlib.suppress(P2pnetError):  # what is here already can be shown without it
         await target.collect(options.name)
     check_report(options, options.beside or ())

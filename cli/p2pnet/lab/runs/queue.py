@@ -257,7 +257,8 @@ class RunQueue:
         self._tasks[run.id] = asyncio.create_task(self._run(run), name=f"run {run.id}")
 
     async def _run(self, run: Run) -> None:
-        self._note_overlap(run)
+        if not run.ending.is_set():  # one that was ended in the queue does nothing beside the others
+            self._note_overlap(run)
         try:
             await Runner(self._context, run).execute()
         except Exception:

@@ -403,7 +403,7 @@ def report_of(run: Run, *, sent: int | None, packed: bool, clock_bound_ms: float
     """The report of a run that ends now. `sent`: growth of all nodes' UDP byte counters, None when it is not known."""
     left_out, notes = notes_about_publishers(run)
     notes = [*run.notes, *notes]
-    if sent is None and run.open:
+    if sent is None and run.open and run.attempted:
         notes.append("bytes sent are unknown: a node was silent or restarted during the run")
     asked = run.total if run.stopped_early is None else run.attempted
     facts = facts_of(
