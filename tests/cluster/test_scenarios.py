@@ -11,7 +11,7 @@ apiVersion: p2pnet.io/v1alpha1
 kind: Scenario
 metadata: {name: story}
 spec:
-  subnet: {nodes: 4}
+  subnet: {nodes: 4, ready: {within: 300s}}
   steps:
     - name: before
       inject: {size: 2KiB, count: 3, from: node-0}

@@ -31,8 +31,8 @@ def test_honest_nodes_reach_each_other_beside_a_liar_a_flooder_and_one_whom_all_
     [old] = [one for one in status["members"] if one["name"] == "old-0"]
     assert (old["peers"], old["detail"][:39]) == (0, "shows a certificate that has ended: its")
 
-    report = person.document("inject", "demo", "--size", "300KiB", "--count", "9", "--rate", "3/s", "--from", "all")
-    assert (report["verdict"], report["reach"]) == ("pass", {"expected": 54, "delivered": 54, "ratio": 1.0})
+    report = person.document("inject", "demo", "--size", "300KiB", "--count", "2", "--from", "all", "--within", "100s")
+    assert (report["verdict"], report["reach"]) == ("pass", {"expected": 12, "delivered": 12, "ratio": 1.0})
     assert report["publishers"] == [f"node-{i}" for i in range(3)]
     assert report["adversaries"] == [
         {"group": "liar", "behaviour": "lying", "nodes": ["liar-0"]},

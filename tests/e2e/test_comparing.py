@@ -38,7 +38,7 @@ def test_a_planted_latency_is_found_and_nothing_is_left_but_runs(person: Any) ->
 
 
 def test_a_comparison_that_is_told_to_stop_takes_both_down(person: Any, until: Callable[..., Any]) -> None:
-    files = write(person, "base.yaml", "20ms"), write(person, "head.yaml", "20ms")
+    files = write(person, "base.yaml", "400ms"), write(person, "head.yaml", "400ms")
     process = person.start("compare", *files, *LOAD, "--trials", "500", "--gate", "max:+0ms")
     until(lambda: len(list((person.state / "runs").glob("r-*"))) > 2)
     process.send_signal(signal.SIGTERM)
