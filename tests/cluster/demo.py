@@ -2,10 +2,13 @@
 
 import contextlib
 import json
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from tests.cluster.kit import ROOT, Cluster, conditions, until
+from tests.cluster.kit import ROOT, SCRIPT, Cluster, conditions, until
 
 KINDS = {
     "pods": "pod", "secrets": "secret", "configmaps": "configmap", "services": "service",
@@ -35,6 +38,21 @@ class Demo:
         """What a command of the command line says as JSON."""
         done = self.cluster.p2pnet(*words, "--on", "cluster", "--namespace", self.namespace, "-o", "json", check=check)
         return json.loads(done.stdout)
+
+    @contextlib.contextmanager
+    def followed(self) -> Iterator[subprocess.Popen[str]]:
+        """Somebody injects one artifact a second and waits for the end; killed after the block."""
+        words = f"inject demo --size 1KiB --count 600 --rate 1/s --on cluster -n {self.namespace}".split()
+        with tempfile.TemporaryDirectory() as state:
+            follower = subprocess.Popen(
+                ["bash", str(SCRIPT), "exec", "env", f"P2PNET_STATE={state}", sys.executable, "-m", "p2pnet.cli", *words],
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            )  # fmt: skip
+            try:
+                until(lambda: self.p2pnet("status", "demo")["runs"], "the run is there")
+                yield follower
+            finally:
+                follower.kill()
 
     def patch(self, spec: dict[str, Any]) -> None:
         """Merge into the spec."""

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.cluster.demo import KINDS
+from tests.cluster.demo import until_nothing_is_left
 from tests.cluster.kit import NODE_IMAGE, Cluster
 
 DOCUMENT = """
@@ -43,5 +43,4 @@ def test_two_versions_are_compared_on_pods_and_nothing_is_left(
     found: dict[str, Any] = json.loads(done.stdout)
     assert (found["target"], found["lost"], found["machine"], found["trials"]) == ("cluster", [], None, 3)
     assert found["base"]["kind"] == ("document" if code else "image")
-    left = operator.get("--namespace", namespace, ",".join(["subnets", *KINDS]))
-    assert [one["metadata"]["name"] for one in left if one["metadata"]["name"].startswith("demo")] == []
+    until_nothing_is_left(operator, namespace, "demo")

@@ -1,15 +1,12 @@
 """Two machines: one is drained, within the budget; then it dies with the lab, is named, and its pods come back if asked for."""
 
 import contextlib
-import subprocess
-import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 
 import pytest
 from tests.cluster.demo import Demo, Standing
-from tests.cluster.kit import NOT_YET, SCRIPT, Cluster, conditions, until
+from tests.cluster.kit import NOT_YET, Cluster, conditions, until
 from tests.cluster.server import Thing
 
 DOOMED = "node1"
@@ -75,7 +72,7 @@ def test_a_machine_is_drained_within_the_budget_and_its_death_doubles_nobody_and
 ) -> None:
     drained_within_the_budget(machines, demo)
     lab_moved(machines, demo)
-    with followed(demo) as follower:
+    with demo.followed() as follower:
         died_without_a_twin(machines, demo)
         replaced_where_asked_for(demo)
         _, said = follower.communicate(timeout=FOLLOWED_S)
@@ -111,35 +108,6 @@ def lab_moved(machines: Cluster, demo: Demo) -> None:
 def lab(demo: Demo) -> Thing:
     """Its pod, or nothing."""
     return next(iter(demo.cluster.objects("pods", demo.namespace, "p2pnet.io/role=lab")), {})
-
-
-@contextlib.contextmanager
-def followed(demo: Demo) -> Iterator[subprocess.Popen[str]]:
-    """Somebody injects one artifact a second and waits for the end."""
-    words = [
-        "inject",
-        "demo",
-        "--size",
-        "1KiB",
-        "--count",
-        "600",
-        "--rate",
-        "1/s",
-        "--on",
-        "cluster",
-        "-n",
-        demo.namespace,
-    ]
-    with tempfile.TemporaryDirectory() as state:
-        follower = subprocess.Popen(
-            ["bash", str(SCRIPT), "exec", "env", f"P2PNET_STATE={state}", sys.executable, "-m", "p2pnet.cli", *words],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        try:
-            until(lambda: demo.p2pnet("status", "demo")["runs"], "the run is there")
-            yield follower
-        finally:
-            follower.kill()
 
 
 def died_without_a_twin(machines: Cluster, demo: Demo) -> None:

@@ -1,12 +1,8 @@
 """`kubectl wait` after an edit waits for what was edited, and who follows a run is told when its subnet goes."""
 
-import subprocess
-import sys
-import tempfile
-
 import pytest
 from tests.cluster.demo import Demo
-from tests.cluster.kit import SCRIPT, Cluster, until
+from tests.cluster.kit import Cluster, until
 
 FOLLOWED_S = 300.0
 """For somebody who follows a run to be told that it is over."""
@@ -50,26 +46,7 @@ def test_who_follows_a_run_is_told_when_its_subnet_or_its_namespace_is_deleted(
     operator.namespace(space, restricted=False)
     demo = Demo(operator, space, {"nodes": 2})
     demo.until_ready(2)
-    words = (
-        "inject",
-        "demo",
-        "--size",
-        "1KiB",
-        "--count",
-        "600",
-        "--rate",
-        "1/s",
-        "--on",
-        "cluster",
-        "--namespace",
-        space,
-    )
-    with tempfile.TemporaryDirectory() as state:
-        follower = subprocess.Popen(
-            ["bash", str(SCRIPT), "exec", "env", f"P2PNET_STATE={state}", sys.executable, "-m", "p2pnet.cli", *words],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        until(lambda: demo.p2pnet("status", "demo")["runs"], "the run is there")
+    with demo.followed() as follower:
         operator.kubectl(
             "delete", *(("subnet", "demo", "-n", space) if kind == "subnet" else ("namespace", space)), "--wait=false"
         )

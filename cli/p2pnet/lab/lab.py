@@ -364,6 +364,8 @@ class Lab:
             self.liveness.changed(node, gone=gone)
         if gone:
             self.links.drop(node)
+        elif state == "running":
+            self.links.dial_anew(node)
         else:
             self.links.dial_now(node)
         if state in ("running", "paused"):

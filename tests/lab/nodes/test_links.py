@@ -92,3 +92,27 @@ async def test_only_a_node_that_misbehaves_so_may_show_the_lab_a_leaf_that_has_e
 
 def _set(event: asyncio.Event, _node: str) -> None:
     event.set()
+
+
+async def test_a_dial_begun_before_anybody_could_answer_makes_way_for_another(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between its packets ever longer pauses pass, for which a node that serves now would wait."""
+    monkeypatch.setattr(links, "DIAL_S", 3600.0)
+    lab = Links(identity(authority, lab_uri("p2pnet", "default", "demo")), lambda _node: True)
+    await lab.open()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.setblocking(False)
+        silent.bind(("127.0.0.1", 0))
+        loop = asyncio.get_running_loop()
+        lab.follow([Member("node-0", URI, [f"127.0.0.1:{silent.getsockname()[1]}"])])
+        first = destination_of(await asyncio.wait_for(loop.sock_recv(silent, 2048), 30))
+        lab.dial_anew("node-0")
+        while destination_of(await asyncio.wait_for(loop.sock_recv(silent, 2048), 30)) == first:
+            pass
+        await lab.close()
+
+
+def destination_of(initial: bytes) -> bytes:
+    """The connection ID that a dial chose for the other side."""
+    return initial[6 : 6 + initial[5]]

@@ -126,6 +126,12 @@ class Links:
         if node in self._wakeups:
             self._wakeups[node].set()
 
+    def dial_anew(self, node: str) -> None:
+        """As `dial_now`, and in place of a dial under way: that was begun before anybody could answer, and waits meanwhile."""
+        if (dial := self._attempts.get(node)) is not None:
+            dial.cancel()
+        self.dial_now(node)
+
     def drop(self, node: str) -> None:
         """End the link now, without waiting for QUIC's idle timeout: the process at the other end is gone."""
         connection, dial = self._connections.get(node), self._attempts.get(node)
