@@ -3,10 +3,6 @@
 Called by quic (verify, Identity), node (Identity), and by lab and operator (Authority), who alone hold authority keys.
 """
 
-from p2pnet.trust.later import import_x509
-
-import_x509()  # before all that imports it
-
 from p2pnet.trust.authority import AUTHORITY_TTL, BACKDATE, Authority, Leaf
 from p2pnet.trust.bundle import PARSING_FAILS, Bundle, VerifiedPeer, ended_at, verify
 from p2pnet.trust.identity import (

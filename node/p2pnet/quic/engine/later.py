@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
-from p2pnet.trust.later import import_x509
-
 
 class LaterModule(ModuleType):
     """The stand-in of a module, which is imported when something of it is used."""
@@ -45,6 +43,5 @@ def left_for_later(*names: str) -> Iterator[None]:
 
 def import_aioquic() -> None:
     """Import the only module of aioquic that imports them."""
-    import_x509()
     with left_for_later("certifi", "service_identity", "OpenSSL", "OpenSSL.crypto"):
         import aioquic.tls  # noqa: F401
