@@ -72,9 +72,11 @@ def test_the_table_and_the_markdown_say_the_same(p2pnet: Compare, documents: Any
 
 
 def test_equal_documents_are_said_to_do_the_same(p2pnet: Compare, documents: Any) -> None:
-    ended = p2pnet("compare", *documents("50ms", "50ms"), *LOAD, "--trials", "3")
+    files = documents("50ms", "50ms")
+    ended = p2pnet("compare", *files, *LOAD, "--trials", "3")
     assert ended.code == 0
     assert "did the same to the last message" in ended.out
+    assert f"Next: p2pnet sim -f {files[1]} --size 1024B --count 6 --rate 4/s" in ended.out + ended.err
 
 
 def test_two_checkouts_simulate_one_document(p2pnet: Compare, documents: Any, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ from p2pnet.model.comparison import Comparison, Side
 from p2pnet.model.errors import SpecError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from p2pnet.cli.comparing import Paired
     from p2pnet.measure.gates import ChangeGate
@@ -296,7 +296,7 @@ async def _compare_trials(options: CompareOptions, kind: Kind, target: TargetNam
 def _look_at(options: CompareOptions, found: Comparison, session: Session) -> str:
     """What to look at when it is decided."""
     if found.target == "sim":  # no run of simulated trials is kept anywhere
-        return f"p2pnet sim -f {options.file or options.head}"
+        return shlex.join(["p2pnet", "sim", "-f", str(options.file or options.head), *_load_words(options)])
     return f"p2pnet runs {found.head.subnet}{session.place.typed()}"
 
 
@@ -422,17 +422,26 @@ def _warnings(done: "Paired") -> list[str]:
 
 def _rerun(options: CompareOptions, trials: int) -> str:
     """The command with so many trials."""
-    words = ["p2pnet", "compare", options.base, options.head, "--trials", str(trials)]
-    valued = {
-        "-f": options.file, "--size": options.size and f"{options.size}B",
-        "--count": options.count, "--rate": options.rate and options.rate.text,
-        "--from": options.publisher if options.publisher != "random" else None, "--client": options.client,
-        "--within": options.within_s and f"{options.within_s:g}s", "--seed": options.seed,
-        "--on": options.on, "-n": options.namespace, "--context": options.context,
-    }  # fmt: skip
-    words += [word for option, value in valued.items() if value is not None for word in (option, str(value))]
+    words = ["p2pnet", "compare", options.base, options.head, "--trials", str(trials), *_given({"-f": options.file})]
+    words += _load_words(options)
+    words += _given({"--on": options.on, "-n": options.namespace, "--context": options.context})
     words += [word for gate in options.gate or () for word in ("--gate", gate)]
     return shlex.join([*words, *(["--ignore-unsupported"] if options.ignore_unsupported else [])])
+
+
+def _load_words(options: CompareOptions) -> list[str]:
+    """The options that say what is published, as they were given."""
+    return _given({
+        "--size": options.size and f"{options.size}B", "--count": options.count,
+        "--rate": options.rate and options.rate.text,
+        "--from": options.publisher if options.publisher != "random" else None, "--client": options.client,
+        "--within": options.within_s and f"{options.within_s:g}s", "--seed": options.seed,
+    })  # fmt: skip
+
+
+def _given(valued: "Mapping[str, object]") -> list[str]:
+    """Options and their values, of those that have one."""
+    return [word for option, value in valued.items() if value is not None for word in (option, str(value))]
 
 
 # --- kept runs ---
