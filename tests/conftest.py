@@ -34,12 +34,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(folder)
 
 
-def pytest_collection_finish() -> None:
-    """What has been imported and collected stays until the end: nobody needs to look through it for garbage."""
-    gc.collect()
-    gc.freeze()
-
-
 class Tidy:
     """Collects garbage after a test when the process has grown by `GARBAGE`."""
 

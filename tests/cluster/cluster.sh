@@ -396,7 +396,7 @@ case $command in
   load) load "$@" ;;
   join) locked lock join "$1" ;;
   kill-node) kill_node "$1" ;;
-  forget) locked forget "$1" ;;
+  forget) locked lock forget "$1" ;;
   api) locked lock api "${1:-}" ;;
   exec) inside "$@" ;;
   *)

@@ -71,7 +71,7 @@ class Demo:
 
     def pods(self) -> list[Any]:
         """Of nodes."""
-        return self.cluster.objects("pods", self.namespace, "p2pnet.io/role=node")
+        return self.cluster.objects("pods", self.namespace, "p2pnet.io/subnet=demo,p2pnet.io/role=node")
 
     def restarts(self) -> int:
         """Of all containers, and of nodes inside them."""

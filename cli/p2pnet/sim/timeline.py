@@ -14,6 +14,8 @@ Plan = tuple[Call, Any, int]
 
 COLLECT_EVERY = 500_000
 """Calls after which young garbage is searched for cycles, which only a user's client can make."""
+YOUNG_MIN = 100_000
+"""Objects made while time passed that are worth hiding from the next search; to look at fewer costs little."""
 
 
 class Timeline:
@@ -134,25 +136,26 @@ def without_collections() -> Iterator[Callable[[int], None]]:
     """
     was_on = gc.isenabled()
     gc.disable()
-    since = 0
+    since, searched = 0, False
 
     def collect(calls: int) -> None:
-        nonlocal since
+        nonlocal since, searched
         since += calls
         if since >= COLLECT_EVERY:
-            since = 0
+            since, searched = 0, True
             gc.collect(0)
 
     try:
         yield collect
     finally:
         if was_on:
-            _take_all_for_old()
+            if searched or gc.get_count()[0] >= YOUNG_MIN:
+                _take_all_for_old()
             gc.enable()
 
 
 def _take_all_for_old() -> None:
     """Move all objects to the oldest generation unseen: else the next one made has millions looked at, for no cycle."""
-    if not gc.get_freeze_count():  # what somebody else has frozen must stay so
+    if not gc.get_freeze_count():  # which goes through all that somebody else has frozen; it must stay so
         gc.freeze()
         gc.unfreeze()
