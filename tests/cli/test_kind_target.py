@@ -43,6 +43,8 @@ class Machine:
         """The same of the cluster's nodes, by full name."""
         self.broken: dict[str, str] = {}
         """The beginning of a command -> what it says as it fails."""
+        self.hitches: list[str] = []
+        """What `kind load` says as it fails, once each, the last first."""
         self.built = 0
         self.ran: list[str] = []
 
@@ -75,6 +77,8 @@ class Machine:
         self.ran.append(_without_folder(words))
         tell("it goes on")
         self._fail(words)
+        if words[:2] == ["kind", "load"] and self.hitches:
+            raise ProgramFailedError(words, self.hitches.pop())
         match words:
             case ["kind", "create", "cluster", "--name", name, *_]:
                 self.clusters.append(name)
@@ -215,6 +219,28 @@ def test_an_image_that_changed_is_loaded_and_the_operator_started_with_it(up, ma
     ]
     assert kube.operator is not None
     assert kube.operator["spec"]["template"]["metadata"]["annotations"]["p2pnet.io/image-id"] == "another"
+
+
+SNAPSHOT_GONE = (
+    'ctr: failed to prepare extraction snapshot "extract-1": parent snapshot sha256:ab does not exist: not found'
+)
+
+
+def test_an_image_whose_layers_the_cluster_was_taking_away_is_loaded_again(up, machine: Machine) -> None:
+    machine.hitches = [SNAPSHOT_GONE] * 2
+    up()
+    loaded = [line for line in machine.ran if line.startswith("kind load")]
+    assert loaded == [f"kind load docker-image --name p2pnet {image}" for image in (OPERATOR, OPERATOR, OPERATOR, NODE)]
+
+
+@pytest.mark.parametrize(("hitches", "tries"), [([SNAPSHOT_GONE] * 5, 3), (["no space left on device"], 1)])
+def test_loading_ends_after_a_few_tries_and_at_once_where_it_would_fail_again(
+    up, machine: Machine, hitches: list[str], tries: int
+) -> None:
+    machine.hitches = list(hitches)
+    with pytest.raises(ProgramFailedError, match=hitches[0].split("sha")[0].split('"')[0]):
+        up()
+    assert len([line for line in machine.ran if line.startswith("kind load")]) == tries
 
 
 def test_half_an_installation_is_finished(up, machine: Machine, kube: FakeKube) -> None:

@@ -36,6 +36,9 @@ SETTLE = "120s"  # for its machine to be Ready; the operator waits for one anywa
 DELETE_S = 60.0
 EXISTS = "already exist"
 """In what kind says of a name that is taken."""
+LOAD_TRIES = 3
+LAYERS_WENT = "does not exist: not found"
+"""What containerd says where it was just about to take layers away, of an image that was replaced, that it found there."""
 BALANCER = "-external-load-balancer"
 """What kind puts before several control planes: no machine for pods."""
 
@@ -152,14 +155,23 @@ class KindCluster:
         tell = _after(f"image {image} into kind cluster {self.name}", progress)
         progress.waiting(f"image {image} into kind cluster {self.name}")
         if self.engine.program == "docker":
-            words = ["kind", "load", "docker-image", "--name", self.name, image]
-            await self._runner.run(words, tell, timeout_s=LOAD_S)
+            await self._load("docker-image", image, tell)
             return
         with tempfile.TemporaryDirectory() as folder:  # kind asks docker alone for images: others write an archive
             archive = Path(folder) / "image.tar"
             await self.engine.save(image, archive, tell)
-            words = ["kind", "load", "image-archive", "--name", self.name, str(archive)]
-            await self._runner.run(words, tell, timeout_s=LOAD_S)
+            await self._load("image-archive", str(archive), tell)
+
+    async def _load(self, kind: str, what: str, tell: Tell) -> None:
+        words = ["kind", "load", kind, "--name", self.name, what]
+        for left in reversed(range(LOAD_TRIES)):
+            try:
+                await self._runner.run(words, tell, timeout_s=LOAD_S)
+            except ProgramFailedError as error:
+                if not left or LAYERS_WENT not in error.said:
+                    raise
+            else:
+                break
 
     async def load_changed(self, images: Iterable[str], progress: TargetProgress) -> LoadedImages:
         """Load those that this machine has and a machine of the cluster has not, or not as they are now. ProgramFailedError."""
