@@ -43,9 +43,7 @@ UPKEEP_S = 10.0  # between two looks at certificates and the ttl
 ROTATE_S = 2.0  # between two looks at the lengths of logs
 RUNS_SHOWN = 10  # ended runs in the status; the archive lists all
 FAULTY_REST_S = 10.0  # under faults: links that have not changed for so long are as the faults make them
-TOLD_S = (
-    1.0  # links that come up one by one make no more revisions: whoever waits for one looks at everything each time
-)
+TOLD_S = 1.0  # links that come up one by one make no more revisions: who waits for one looks at everything each time
 FLUSH_S = 1.0  # a node that is about to end has so long to hand over its events
 
 log = logging.getLogger(__name__)
