@@ -2,6 +2,7 @@
 
 import msgspec
 import pytest
+from tests.packing import ROUNDS, TEXT, packing
 
 from p2pnet.model.errors import SpecError
 from p2pnet.model.events import Collected, EventKind
@@ -100,3 +101,14 @@ def test_the_events_of_one_artifact_are_found_wherever_a_block_ends(state, monke
             expected = [one for one in lines if one.artifact == artifact]
             assert archive.read_events(state, "r-1", artifact) == expected
     assert archive.read_events(state, "r-1", "cc" * 32) == []
+
+
+def test_events_are_there_at_every_moment_of_their_being_packed(state):
+    folder = put(state, "r-1")
+    for turn in range(ROUNDS):
+        with packing(folder, turn):
+            while archive.events_file(folder).suffix != ".gz":
+                assert archive.has_events(folder)
+                with archive.open_events(folder) as file:
+                    assert file.read() == TEXT
+        assert archive.has_events(folder)

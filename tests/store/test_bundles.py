@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from p2pnet.model.bundle import BundledFile, BundleManifest
 from p2pnet.model.jobs import Payload, RunFile, RunRequest
-from p2pnet.store import archive, bundle_format
+from p2pnet.store import archive, bundle_format, bundles
 from p2pnet.store.bundle_format import BundledContent, BundleError, is_name, read_manifest, unpack, write_bundle
 from p2pnet.store.bundles import Packing, open_bundle, pack_logs, pack_run
 from p2pnet.store.redaction import TAKEN_OUT, redacted_json, redacted_text
@@ -57,7 +57,7 @@ names = st.from_regex(bundle_format.NAME, fullmatch=True).filter(is_name).filter
 
 @given(
     files=st.dictionaries(
-        names.map(lambda name: f"f/{name.replace('/', '-')}"[:90]), st.binary(max_size=2_000), max_size=8
+        names.map(lambda name: f"f/{name.replace('/', '-')}"[:70]), st.binary(max_size=2_000), max_size=8
     )
 )
 @settings(max_examples=60, deadline=None)
@@ -301,3 +301,19 @@ def test_a_document_without_secrets_stays_as_it_is_to_the_byte():
     assert redacted_json(data) == (data, 0)
     variable = b'{"env":[{"name":"MY_SECRET","value":"x"},{"name":"A","value":"y"}]}'
     assert redacted_json(variable)[1] == 1
+
+
+def test_events_that_are_packed_at_the_last_moment_are_in_the_bundle(tmp_path, monkeypatch):
+    state, bundle = kept(tmp_path), Packing(tmp_path)
+    plain = (state.run(RUN) / "events.ndjson").read_bytes()
+    add = bundles._add_compressed
+
+    def packed_before(packing, name, path):
+        archive.compress(path.parent)
+        return add(packing, name, path)
+
+    monkeypatch.setattr(bundles, "_add_compressed", packed_before)
+    pack_run(bundle, state, run_file(), payloads=True)
+    (events,) = [one for one in bundle.contents if one.entry.name.endswith("events.ndjson.gz")]
+    with events.open() as file:
+        assert gzip.decompress(file.read()) == plain

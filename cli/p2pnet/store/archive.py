@@ -149,13 +149,13 @@ def iter_samples(folder: Path, between_ns: tuple[int, int] | None = None) -> Ite
 
 def events_file(folder: Path) -> Path:
     """The path of a run's events, compressed or not."""
-    packed = folder / COMPRESSED_FILE
-    return packed if packed.is_file() and not (folder / EVENTS_FILE).is_file() else folder / EVENTS_FILE
+    plain, packed = folder / EVENTS_FILE, folder / COMPRESSED_FILE
+    return packed if not plain.is_file() and packed.is_file() else plain
 
 
 def has_events(folder: Path) -> bool:
     """Whether a run's directory has events, compressed or not."""
-    return events_file(folder).is_file()
+    return any((folder / name).is_file() for name in (EVENTS_FILE, COMPRESSED_FILE))
 
 
 def open_events(folder: Path) -> BinaryIO:
@@ -168,14 +168,16 @@ def open_plain(folder: Path, name: str) -> BinaryIO:
 
     The plain file is tried first: it is removed only after the compressed one is complete, so one of them is found.
     """
-    try:
+    with contextlib.suppress(FileNotFoundError):
         return (folder / name).open("rb")
-    except FileNotFoundError:
-        pass
-    try:
-        packed = gzip.open(folder / COMPRESSED[name], "rb")  # noqa: SIM115 - closed with the reader around it
-    except FileNotFoundError:
-        return io.BytesIO()
+    with contextlib.suppress(FileNotFoundError):
+        return open_packed(folder, name)
+    return io.BytesIO()
+
+
+def open_packed(folder: Path, name: str) -> BinaryIO:
+    """A file of a run that is compressed, in its plain form and under its plain name. Raises OSError."""
+    packed = gzip.open(folder / COMPRESSED[name], "rb")  # noqa: SIM115 - closed with the reader around it
     return cast("BinaryIO", io.BufferedReader(cast("io.RawIOBase", packed), UNPACK_BYTES))
 
 

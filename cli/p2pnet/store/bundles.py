@@ -131,9 +131,9 @@ def pack_run(packing: Packing, state: State, run: RunFile, *, payloads: bool) ->
         except OSError as error:
             packing.leave_out(f"{place}/{name}", error.strerror or str(error))
     for name, packed in archive.COMPRESSED.items():
-        if (folder / name).is_file():
-            _add_compressed(packing, f"{place}/{packed}", folder / name)
-        elif (folder / packed).is_file():
+        if _add_compressed(packing, f"{place}/{packed}", folder / name):
+            continue
+        if (folder / packed).is_file():  # looked for after the plain one, which is removed once this is complete
             packing.add_file(f"{place}/{packed}", folder / packed)
         else:
             packing.leave_out(f"{place}/{packed}", _why_none(name, run))
@@ -149,16 +149,19 @@ def _why_none(name: str, run: RunFile) -> str:
     return "none are kept"
 
 
-def _add_compressed(packing: Packing, name: str, path: Path) -> None:
-    """A large file that is not compressed yet, as an ended run has it."""
+def _add_compressed(packing: Packing, name: str, path: Path) -> bool:
+    """A large file that is not compressed yet, as an ended run has it; whether there is such a file."""
     copy = packing.work / name.replace("/", "-")
     try:
         with path.open("rb") as plain, copy.open("wb") as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) as out:
             shutil.copyfileobj(plain, out, COPY_BYTES)
+    except FileNotFoundError:
+        return False
     except OSError as error:
         packing.leave_out(name, error.strerror or str(error))
-        return
+        return True
     packing.add_file(name, copy)
+    return True
 
 
 def _add_run_logs(packing: Packing, name: str, path: Path, run: RunFile) -> None:

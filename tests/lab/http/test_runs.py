@@ -1,17 +1,20 @@
 """Uploads and downloads over the socket, against fake nodes."""
 
 import asyncio
+import errno
 import gzip
 import os
 
 import msgspec
 import pytest
+from tests.packing import ROUNDS, TEXT, packing
 
 from p2pnet.lab.runs import queue
 from p2pnet.lab_client import ProblemError, client
 from p2pnet.model import limits
 from p2pnet.model.jobs import Payload, RunRequest, Upload, UploadRequest
 from p2pnet.model.report import InjectionRef
+from p2pnet.store import archive
 
 
 @pytest.fixture
@@ -86,6 +89,32 @@ async def test_a_file_of_a_run_is_read_from_where_it_was_read_to(lab_client, lab
     assert await lab_client.run_file_from(started.run, "events.ndjson", len(whole)) == b""
     path.unlink()
     assert await lab_client.run_file_from(started.run, "logs.ndjson", 0) == b""
+
+
+async def test_a_file_of_a_run_is_answered_whole_while_it_is_being_packed(lab_client, lab):
+    started = await lab_client.start_run(RunRequest([Payload("x", size=1)]), key="k")
+    assert [one async for one in lab_client.follow(started.run)][-1].state == "finished"
+    await lab.runs.compacted()
+    folder = lab.paths.state.run(started.run)
+    for turn in range(ROUNDS):
+        with packing(folder, turn):
+            while archive.events_file(folder).suffix != ".gz":
+                whole = b"".join([part async for part in lab_client.run_file(started.run, "events.ndjson")])
+                assert whole == TEXT
+                assert await lab_client.run_file_from(started.run, "events.ndjson", 7) == TEXT[7:]
+
+
+@pytest.mark.parametrize(
+    ("code", "next_step"), [(errno.ENOSPC, "free some space"), (errno.EIO, "the lab's log has the details")]
+)
+async def test_a_disk_that_refuses_is_told_with_what_helps(lab_client, lab, monkeypatch, code, next_step):
+    def refuse(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(lab.runs, "all", refuse)
+    with pytest.raises(ProblemError, match=os.strerror(code)) as caught:
+        await lab_client.runs()
+    assert (caught.value.status, caught.value.problem.hint) == (507, next_step)
 
 
 async def test_an_empty_file_is_an_artifact_too(lab_client, tmp_path):

@@ -17,6 +17,7 @@ from p2pnet.lab.runs.queue import KeyReusedError, QueueFullError, UnknownRunErro
 from p2pnet.lab.runs.uploads import OffsetError, UnknownUploadError
 from p2pnet.model.errors import LimitError, P2pnetError, SpecError, TargetError
 from p2pnet.model.jobs import Problem
+from p2pnet.store.state import NO_SPACE
 from p2pnet.subnet.fault_book import UnknownFaultError
 
 LAB = web.AppKey("lab", Lab)
@@ -61,7 +62,8 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         return answer(Problem(str(error), exit_code=code), status)
     except OSError as error:
         log.exception("%s %s", request.method, request.path)
-        return answer(Problem(f"the lab's disk refuses: {error.strerror or error}", "free some space"), 507)
+        next_step = "free some space" if error.errno in NO_SPACE else "the lab's log has the details"
+        return answer(Problem(f"the lab's disk refuses: {error.strerror or error}", next_step), 507)
     except Exception as error:
         log.exception("%s %s", request.method, request.path)
         text = f"{type(error).__name__}: {error}"

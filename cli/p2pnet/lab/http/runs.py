@@ -1,10 +1,12 @@
 """Routes of `/v1` about experiments: uploads (bytes into the lab), runs, and artifacts (bytes out of the nodes)."""
 
 import asyncio
+import mimetypes
+import os
 import re
 import urllib.parse
 from collections.abc import AsyncIterator
-from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 from aiohttp import web
@@ -18,7 +20,7 @@ from p2pnet.model import limits
 from p2pnet.model.errors import SpecError
 from p2pnet.model.jobs import LAB_HEADER, Problem, RunLabel, RunList, RunRequest, UploadRequest
 from p2pnet.model.report import RUN_ENDED
-from p2pnet.store.archive import COMPRESSED, READ_BYTES, RUN_FILES, open_plain
+from p2pnet.store.archive import COMPRESSED, READ_BYTES, RUN_FILES, open_packed
 
 routes = web.RouteTableDef()
 
@@ -56,18 +58,27 @@ async def one_run(request: web.Request) -> web.StreamResponse:
 
 @routes.get("/v1/runs/{run}/files/{file}")
 async def file(request: web.Request) -> web.StreamResponse:
-    """Answer with a file of the run's directory as it is now, for clients that keep a copy."""
+    """Answer with a file of the run's directory as it is now, whole or a Range, for clients that keep a copy.
+
+    One that has been packed is answered whole and in its plain form. Each is opened once and read from what was opened:
+    a run that has ended is packed meanwhile.
+    """
     name, run = request.match_info["file"], request.app[LAB].runs.get(request.match_info["run"])
+    if name not in RUN_FILES:
+        raise UnknownRunError(f"run {run.file.run} has no file {name}")
     folder = run.recorder.folder
     run.recorder.flush()
-    if name in RUN_FILES and await asyncio.to_thread((folder / name).is_file):
-        size = (await asyncio.to_thread((folder / name).stat)).st_size
-        if _is_beyond(request, size):
-            return answer(Problem(f"{name} of run {run.file.run} has {size} bytes, and none of those asked for"), 416)
-        return web.FileResponse(folder / name)
-    if name in COMPRESSED and await asyncio.to_thread((folder / COMPRESSED[name]).is_file):
-        return await _plain(request, folder, name)
-    raise UnknownRunError(f"run {run.file.run} has no file {name}")
+    try:
+        with await asyncio.to_thread((folder / name).open, "rb") as kept:
+            return await _as_kept(request, kept)
+    except FileNotFoundError:
+        if name not in COMPRESSED:
+            raise UnknownRunError(f"run {run.file.run} has no file {name}") from None
+    try:
+        with await asyncio.to_thread(open_packed, folder, name) as plain:
+            return await _unpacked(request, plain)
+    except FileNotFoundError:
+        raise UnknownRunError(f"run {run.file.run} has no file {name}") from None
 
 
 @routes.post("/v1/runs/{run}/cancel")
@@ -86,22 +97,37 @@ async def label(request: web.Request) -> web.Response:
     return answer(runs.label(run, asked.label).snapshot())
 
 
-def _is_beyond(request: web.Request, size: int) -> bool:
-    """Whether a range is asked for that begins beyond the end, or makes no sense."""
+async def _as_kept(request: web.Request, kept: BinaryIO) -> web.StreamResponse:
+    """A file that is open, or the Range of it that is asked for (RFC 9110); what is appended meanwhile is left out."""
+    size, name = os.fstat(kept.fileno()).st_size, request.match_info["file"]
     try:
-        start = request.http_range.start
+        asked = request.http_range
     except ValueError:
-        return True
-    return start is not None and start >= size
+        asked = None
+    if asked is None or (asked.start is not None and asked.start >= size):
+        run = request.match_info["run"]
+        return answer(Problem(f"{name} of run {run} has {size} bytes, and none of those asked for"), 416)
+    first, end, _ = asked.indices(size)
+    response = web.StreamResponse(status=200 if asked.start is None else 206, headers={"Accept-Ranges": "bytes"})
+    response.content_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
+    response.content_length = end - first
+    if asked.start is not None:
+        response.headers["Content-Range"] = f"bytes {first}-{end - 1}/{size}"
+    await response.prepare(request)
+    kept.seek(first)
+    while request.method != "HEAD" and (piece := await asyncio.to_thread(kept.read, min(READ_BYTES, end - first))):
+        await response.write(piece)
+        first += len(piece)
+    await response.write_eof()
+    return response
 
 
-async def _plain(request: web.Request, folder: Path, name: str) -> web.StreamResponse:
-    """Stream a run's events or samples in plain form, though they are compressed on disk."""
+async def _unpacked(request: web.Request, plain: BinaryIO) -> web.StreamResponse:
+    """A run's events or samples in plain form, though they are compressed on disk."""
     response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
     await response.prepare(request)
-    with await asyncio.to_thread(open_plain, folder, name) as file:
-        while piece := await asyncio.to_thread(file.read, READ_BYTES):
-            await response.write(piece)
+    while request.method != "HEAD" and (piece := await asyncio.to_thread(plain.read, READ_BYTES)):
+        await response.write(piece)
     await response.write_eof()
     return response
 
