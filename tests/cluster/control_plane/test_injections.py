@@ -23,13 +23,14 @@ QUICK = {"injection.plan.FOLLOW_S": 0.3, "injection.plan.LOOK_S": 0.3, "injectio
 
 @pytest.fixture
 def labs(control: Control) -> Iterator[Control]:
-    """The control plane, whose labs are as before afterwards."""
+    """The control plane, whose labs are as before afterwards: a run that was left open, its Subnet gone, is over then."""
     runs = control.labs.runs
     before = runs.takes_s
     try:
         yield control
     finally:
         runs.takes_s, runs.on_begin = before, lambda: None
+        runs.finish()
 
 
 def over(place: Place, *names: str) -> list[Thing]:
