@@ -4,6 +4,7 @@ import asyncio
 import mimetypes
 import os
 import re
+import sys
 import urllib.parse
 from collections.abc import AsyncIterator
 from typing import BinaryIO
@@ -76,7 +77,8 @@ async def file(request: web.Request) -> web.StreamResponse:
             raise UnknownRunError(f"run {run.file.run} has no file {name}") from None
     try:
         with await asyncio.to_thread(open_packed, folder, name) as plain:
-            return await _unpacked(request, plain)
+            response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+            return await _sent(request, response, plain, sys.maxsize)
     except FileNotFoundError:
         raise UnknownRunError(f"run {run.file.run} has no file {name}") from None
 
@@ -113,21 +115,16 @@ async def _as_kept(request: web.Request, kept: BinaryIO) -> web.StreamResponse:
     response.content_length = end - first
     if asked.start is not None:
         response.headers["Content-Range"] = f"bytes {first}-{end - 1}/{size}"
-    await response.prepare(request)
     kept.seek(first)
-    while request.method != "HEAD" and (piece := await asyncio.to_thread(kept.read, min(READ_BYTES, end - first))):
-        await response.write(piece)
-        first += len(piece)
-    await response.write_eof()
-    return response
+    return await _sent(request, response, kept, end - first)
 
 
-async def _unpacked(request: web.Request, plain: BinaryIO) -> web.StreamResponse:
-    """A run's events or samples in plain form, though they are compressed on disk."""
-    response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+async def _sent(request: web.Request, response: web.StreamResponse, file: BinaryIO, most: int) -> web.StreamResponse:
+    """The response, with at most so many bytes of an open file from where it stands; a HEAD is told of them alone."""
     await response.prepare(request)
-    while request.method != "HEAD" and (piece := await asyncio.to_thread(plain.read, READ_BYTES)):
+    while request.method != "HEAD" and (piece := await asyncio.to_thread(file.read, min(READ_BYTES, most))):
         await response.write(piece)
+        most -= len(piece)
     await response.write_eof()
     return response
 
