@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from tests.patience import PATIENCE_S
+from tests.running import is_running
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.cli.fake_kube import BEARER, FakeKube
@@ -72,14 +73,6 @@ def until(holds: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def runs(pid: int) -> bool:
-    """Whether a process is there that nobody has ended; one that waits for its parent's look has."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
-
-
 def test_a_plugin_is_not_even_started_while_the_subnet_is_on_this_machine(
     kubeconfig: Path, here: None, p2pnet, tmp_path: Path
 ) -> None:
@@ -105,7 +98,7 @@ def test_a_plugin_that_hangs_is_ended_and_named_when_the_subnet_is_not_here(
     assert "--on cluster" in ended.err
     assert "login please" not in ended.err
     if marker.exists():  # a slow machine may not have come so far
-        until(lambda: not runs(int(marker.read_text())))
+        until(lambda: not is_running(int(marker.read_text())))
 
 
 def test_a_server_that_never_answers_costs_local_work_half_a_second_and_no_word(

@@ -13,6 +13,7 @@ from typing import Any
 import jsonschema
 import pytest
 from tests.patience import PATIENCE_S
+from tests.running import is_running
 from tests.terminal import on_terminal
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -54,17 +55,9 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     bench.run("down", "--all", "--yes")
 
 
-def alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state not in "ZX"
-
-
 def gone(pids: list[int], within_s: float = PATIENCE_S) -> bool:
     deadline = time.monotonic() + within_s
-    while any(map(alive, pids)):
+    while any(map(is_running, pids)):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.05)

@@ -69,6 +69,36 @@ def test_a_subnet_whose_lock_is_held_is_being_started(place: LocalTarget) -> Non
         assert place.presence("demo") == "starting"
 
 
+@pytest.mark.parametrize("record", [None, "garbage"], ids=["lost", "damaged"])
+async def test_a_lab_without_a_record_that_still_dies_is_waited_for_and_called_dead(
+    place: LocalTarget, record: str | None
+) -> None:
+    made(place)
+    paths = place.state.subnet("demo")
+    if record is not None:
+        paths.record.write_text(record)
+    with paths.lab_lock.open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        asyncio.get_running_loop().call_later(4 * local.POLL_S, lock.close)
+
+        with pytest.raises(TargetError, match="the lab of demo is dead"):
+            async with place.lab("demo"):
+                pass
+
+
+async def test_a_lab_that_stays_without_a_record_is_called_starting_in_the_end(
+    place: LocalTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made(place)
+    monkeypatch.setattr(local, "DEATH_WAIT_S", 2 * local.POLL_S)
+    with place.state.subnet("demo").lab_lock.open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+
+        with pytest.raises(TargetError, match="starting or removing demo"):
+            async with place.lab("demo"):
+                pass
+
+
 async def test_up_starts_again_what_dies_while_it_looks_at_it(place: LocalTarget) -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as lab:
         made(place, pid=lab.pid)

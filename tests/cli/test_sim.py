@@ -14,6 +14,7 @@ from typing import Any
 import jsonschema
 import pytest
 from tests.patience import PATIENCE_S
+from tests.running import is_running
 
 from p2pnet.cli import target_choice
 from p2pnet.cli.capacity import Machine
@@ -539,13 +540,6 @@ def children(pid: int) -> list[int]:
         return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except OSError:
         return []
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
 
 
 def test_what_a_killed_one_left_is_removed_by_the_next(program: Program, document: str) -> None:

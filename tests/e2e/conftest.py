@@ -18,6 +18,7 @@ import pytest
 from tests.patience import PATIENCE_S
 
 from p2pnet.cli.app import main
+from p2pnet.store import processes
 
 STORY_S = 3 * PATIENCE_S  # for a command that is a whole story or comparison
 PROGRAM = [sys.executable, "-m", "p2pnet.cli"]
@@ -47,6 +48,7 @@ class Person:
         self.folder = folder
         self.state = folder / "state"
         self.environment = {**os.environ, "P2PNET_STATE": str(self.state), "NO_COLOR": "1", "COLUMNS": "80"}
+        self._seen: set[tuple[int, str]] = set()
 
     def start(self, *words: str, file_bytes_max: int | None = None, **how: Any) -> "subprocess.Popen[str]":
         """Run in the background; `file_bytes_max` is a disk that takes no larger file."""
@@ -99,7 +101,8 @@ class Person:
         return self.state / "subnets" / name
 
     def lab(self, name: str) -> int:
-        """The pid of its lab."""
+        """The pid of its lab. What runs now is remembered, for whoever is about to kill it."""
+        self.processes()
         return int(json.loads((self.subnet(name) / "lab.json").read_bytes())["pid"])
 
     def member(self, name: str, node: str) -> dict[str, Any]:
@@ -108,8 +111,14 @@ class Person:
         return next(member for member in members if member["name"] == node)
 
     def processes(self) -> list[int]:
-        """Live processes of any subnet under this state directory."""
-        return [int(entry.name) for entry in Path("/proc").glob("[0-9]*") if self._owns(int(entry.name))]
+        """Processes of any subnet under this state directory that live, or were seen here and still hold their files.
+
+        A killed process has no environment any more from before its files are closed.
+        """
+        owned = {int(entry.name) for entry in Path("/proc").glob("[0-9]*") if self._owns(int(entry.name))}
+        self._seen.update((pid, started) for pid in owned if (started := processes.start_time(pid)) is not None)
+        self._seen = {(pid, started) for pid, started in self._seen if processes.is_alive(pid, started)}
+        return sorted(pid for pid, _ in self._seen)
 
     def _owns(self, pid: int) -> bool:
         try:

@@ -1,7 +1,6 @@
 """What the node's tests are made of: a subnet on disk, a lab that speaks the control routes, real node processes."""
 
 import asyncio
-import contextlib
 import json
 import os
 import signal
@@ -14,6 +13,7 @@ from typing import Any, TypeVar
 
 import msgspec
 from tests.patience import PATIENCE_S
+from tests.running import is_running
 
 from p2pnet.model import limits
 from p2pnet.model.config import BroadcastSettings, NodeConfig, read_node_config, write_node_config
@@ -333,18 +333,11 @@ async def until(condition: Callable[[], Awaitable[T | None]], what: str, within_
     return answer
 
 
-def alive(pid: int) -> bool:
-    """Whether a process runs; a zombie does not."""
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    return False
-
-
 async def until_gone(pids: Iterable[int]) -> None:
     for pid in pids:
 
         async def gone(pid: int = pid) -> bool:
-            return not alive(pid)
+            return not is_running(pid)
 
         await until(gone, f"process {pid} is gone")
 

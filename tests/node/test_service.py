@@ -6,8 +6,9 @@ import signal
 import time
 from datetime import timedelta
 
-from tests.node.kit import Bench, alive, until
+from tests.node.kit import Bench, until
 from tests.patience import PATIENCE_S
+from tests.running import is_running
 
 from p2pnet.model.config import BroadcastSettings
 from p2pnet.model.events import EventKind
@@ -174,7 +175,7 @@ async def test_a_stopped_node_leaves_in_good_order(bench: Bench) -> None:
     supervisor.ask(op="stop", name="node-1")
     exited = await supervisor.event("exited", "node-1")
     await supervisor.event("stopped", "node-1")
-    assert (exited["code"], exited["restart_in_s"], alive(pid)) == (0, None, False)
+    assert (exited["code"], exited["restart_in_s"], is_running(pid)) == (0, None, False)
     down = await bench.until_event("node-0", EventKind.PEER_DOWN)
     assert "application 0x10" in down.detail
 

@@ -145,6 +145,36 @@ def test_a_zombie_and_a_dead_process_are_not_alive():
     assert processes.start_time(-1) is None
 
 
+THREADED = """
+import fcntl, sys, threading
+lock = open(sys.argv[1], "a")
+fcntl.flock(lock, fcntl.LOCK_EX)
+pages = b"x" * (64 << 20)  # what the kernel takes back before it closes files
+for _ in range(8):
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
+print(flush=True)
+input()
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
+def test_a_killed_process_is_alive_until_its_last_thread_has_closed_its_files(tmp_path):
+    paths = State(tmp_path).subnet("demo").make()
+    for _ in range(5):
+        with subprocess.Popen(
+            [sys.executable, "-c", THREADED, paths.lab_lock], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as child:
+            child.stdout.readline()
+            started = processes.start_time(child.pid)
+            child.kill()
+            alive = True
+            while paths.lab_exists():
+                assert alive  # it was called dead, and its lock is held still
+                alive = processes.is_alive(child.pid, started)
+            os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+            assert not processes.is_alive(child.pid, started)
+
+
 def test_without_proc_the_start_time_comes_from_ps():
     if not Path("/bin/ps").exists():
         pytest.skip("no ps here")

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from tests.node.kit import Bench, alive, until
+from tests.node.kit import Bench, until
 from tests.ports import ports_in_a_row
+from tests.running import is_running
 
 from p2pnet.model.control import ROUTE_NETWORK, NetworkPush
 from p2pnet.model.errors import P2pnetError
@@ -78,7 +79,7 @@ class PodProcess:
             if self.process.returncode is None:
                 self.process.kill()
                 await self.process.communicate()
-        assert not alive(self.process.pid)
+        assert not is_running(self.process.pid)
 
     async def _tell_network(self, name: str) -> None:
         """As a lab does after each start of a node."""

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.node.kit import Bench, alive, until, until_gone
+from tests.node.kit import Bench, until, until_gone
 from tests.patience import PATIENCE_S
+from tests.running import is_running
 from tests.supervisor.podkit import PodProcess, pod_of
 
 from p2pnet.model.agent import (
@@ -104,7 +105,7 @@ async def test_a_killed_node_comes_back_and_is_counted(bench: Bench, tmp_path: P
         await lab.until(lambda nodes: nodes["node-0"].state == "running")
         bench.forget("node-0")
         assert (await bench.peers("node-0")).pid != pid
-        assert not alive(pid)
+        assert not is_running(pid)
 
 
 async def test_a_node_that_is_held_is_no_harm_to_its_pod_and_comes_back_when_its_lab_is_gone(
@@ -115,7 +116,7 @@ async def test_a_node_that_is_held_is_no_harm_to_its_pod_and_comes_back_when_its
         await lab.act("node-0", "hold", 3.0)
         held = (await lab.until(lambda nodes: nodes["node-0"].state == "stopped"))["node-0"]
         assert (held.detail, held.restarts) == ("killed as ordered (fault x)", 0)
-        assert not alive(pid)
+        assert not is_running(pid)
         assert await pod.says("/healthz", 200)
         assert (await pod_health.ask(pod.page, "/readyz"))[1] == "node-0: it is kept dead\n"
         lab.connection.close(0, "the lab dies")

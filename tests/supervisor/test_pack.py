@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.node.kit import Bench, SupervisorProcess, alive, until, until_gone
+from tests.node.kit import Bench, SupervisorProcess, until, until_gone
+from tests.running import is_running
 
 NAMES = ["node-0", "node-1", "node-2"]
 
@@ -131,7 +132,7 @@ async def test_a_paused_pack_can_be_stopped_and_takes_nobody_else_along(bench: B
     await until(stopped, "the pack is paused")
     supervisor.ask(op="stop", name="node-1")
     await supervisor.event("stopped", "node-1")
-    assert alive(pid)
+    assert is_running(pid)
     supervisor.process.send_signal(signal.SIGTERM)
     assert (await supervisor.event("exited", "node-0"))["code"] == 0
     assert await supervisor.process.wait() == 0

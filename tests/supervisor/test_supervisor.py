@@ -6,7 +6,8 @@ import socket
 from pathlib import Path
 
 import pytest
-from tests.node.kit import Bench, alive, until, until_gone
+from tests.node.kit import Bench, until, until_gone
+from tests.running import is_running
 
 
 async def test_closing_its_stdin_ends_everything(bench: Bench) -> None:
@@ -101,7 +102,7 @@ async def test_asked_by_a_signal_it_stops_its_nodes_in_good_order(bench: Bench) 
     supervisor.process.send_signal(signal.SIGTERM)
     assert (await supervisor.event("exited", "node-0"))["code"] == 0
     assert await supervisor.process.wait() == 0
-    assert not alive(pid)
+    assert not is_running(pid)
 
 
 async def test_a_node_that_somebody_stops_is_told_of_and_one_paused_by_order_is_another_thing(bench: Bench) -> None:
@@ -170,7 +171,7 @@ async def test_a_node_that_is_held_stays_dead_until_it_is_released_and_nothing_e
         supervisor.ask(op=op, name="node-0", config="/x")
         refused = await supervisor.event("refused", "node-0")
         assert refused["message"] == f"{op}: it is kept dead (fault two-die)"
-    assert not alive(first)
+    assert not is_running(first)
     supervisor.ask(op="release", name="node-0")
     await supervisor.event("started", "node-0")  # its first start, which was told before
     started = await supervisor.event("started", "node-0")

@@ -29,7 +29,7 @@ def pid_namespace() -> str:
 
 
 def is_alive(pid: int, started: str) -> bool:
-    """Whether the process recorded with this pid and start time still runs; a zombie does not."""
+    """Whether the process recorded with this pid and start time still runs, or still holds its files; a zombie does neither."""
     return bool(started) and start_time(pid) == started
 
 
@@ -64,9 +64,17 @@ def _linux_start_time(pid: int) -> str | None:
         return None
     # proc(5): the command, in parentheses, may hold any character; behind the last ")" come state, ppid, ... starttime.
     fields = text.rpartition(")")[2].split()
-    if len(fields) < 20 or fields[0] in ("Z", "X"):
+    if len(fields) < 20 or (fields[0] in ("Z", "X") and not _has_threads(pid)):
         return None
     return fields[19]
+
+
+def _has_threads(pid: int) -> bool:
+    """Whether a process has more threads than its first, which is a zombie before the last of them has closed files."""
+    try:
+        return len(list(Path(f"/proc/{pid}/task").iterdir())) > 1
+    except OSError:
+        return False
 
 
 def portable_start_time(pid: int) -> str | None:

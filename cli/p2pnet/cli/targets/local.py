@@ -100,6 +100,7 @@ class LocalTarget:
     @contextlib.asynccontextmanager
     async def lab(self, name: str) -> AsyncIterator[LabClient]:
         """Over the lab's unix socket."""
+        await self._known(name)
         record = await self._reachable(name, self._record(name))
         if not record.foreign and await _stays_stopped(record.pid):  # it would be waited for, and to no end
             raise self._silent(name, record, TargetError("its process is stopped"))
@@ -119,6 +120,14 @@ class LocalTarget:
             await asyncio.sleep(POLL_S)
             record = self.state.subnet(name).live_lab() or record
         return record
+
+    async def _known(self, name: str) -> None:
+        """Return once the subnet's lab has a record, or is gone: without one, it may begin as well as end."""
+        locked = self.state.subnet(name).is_locked
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DEATH_WAIT_S):
+                while self.presence(name) == "starting" and not locked():  # noqa: ASYNC110 - another process makes it so
+                    await asyncio.sleep(POLL_S)
 
     def _record(self, name: str) -> LabRecord:
         match self.presence(name):
