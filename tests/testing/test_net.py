@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -72,11 +73,12 @@ def test_a_document_is_simulated_in_the_same_words(tmp_path: Path) -> None:
         assert net.inject(str(file)).report.payload_bytes == 100
 
 
-def test_a_document_that_cannot_be_is_told_in_the_words_of_the_command() -> None:
+@pytest.mark.parametrize("on", ["local", "sim"])
+def test_a_document_that_cannot_be_is_told_in_the_words_of_the_command_before_the_block_begins(on: Any) -> None:
     wrong = {"spec": {"nodes": 3, "topology": {"kind": "star"}}}
     with pytest.raises(ValueError, match="on='mars': one of local, sim"), p2pnet.testing.subnet(on="mars"):
         raise AssertionError
-    block = p2pnet.testing.subnet(document=wrong)
+    block = p2pnet.testing.subnet(document=wrong, on=on)
     with pytest.raises(p2pnet.testing.CommandFailedError, match=r"spec\.topology\.kind") as failed:
         block.__enter__()
     assert failed.value.code == 2

@@ -13,10 +13,12 @@ from typing import Any, Literal, Self, get_args
 import msgspec
 
 from p2pnet.cli.exit_code import ExitCode
+from p2pnet.cli.outcome import CommandError
+from p2pnet.cli.spec_file import read_spec, supported
 from p2pnet.model.report import Report, Status
 from p2pnet.store import State, archive
 from p2pnet.subnet.reading import find_subnet
-from p2pnet.subnet.spec import API_VERSION
+from p2pnet.subnet.spec import API_VERSION, SIMULATED_NODES_MAX
 
 COMMAND_S = 600.0
 """Longest that one command may take; it has bounds of its own, and this is beyond them."""
@@ -139,7 +141,7 @@ def subnet(
 
     `document`: a Subnet as Python data (`{"spec": {...}}` is enough) or the path of a file; its name is ignored. `nodes`: size
     of group `node` (10 without a document). `timeout_s`: how long to wait for it to be connected. Raises CommandFailedError
-    when it cannot be started, SpecError for a file that holds no Subnet, OSError for one that cannot be read, and ValueError
+    when it cannot be started or simulated, SpecError for a file that holds no Subnet, OSError for one that cannot be read, and ValueError
     for an `on` that there is not.
     """
     if on not in get_args(Where):
@@ -149,6 +151,7 @@ def subnet(
         file.write_text(json.dumps(_named(document, nodes)))
         net = Net(file, Path(folder), on)
         if on == "sim":
+            _check_simulated(file)
             yield net
             return
         try:
@@ -156,6 +159,14 @@ def subnet(
             yield net
         finally:
             net.command("down", NAME, "--yes")
+
+
+def _check_simulated(document: Path) -> None:
+    """CommandFailedError for a document that the simulator would refuse at the first injection, in the words of that."""
+    try:
+        supported(read_spec(document, nodes_max=SIMULATED_NODES_MAX), "sim", ignore=False)
+    except CommandError as error:
+        raise CommandFailedError(("sim", "-f", str(document)), error.exit_code, "\n".join(error.lines())) from None
 
 
 def _named(document: Mapping[str, Any] | str | Path | None, nodes: int | None) -> dict[str, Any]:
