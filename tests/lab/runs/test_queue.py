@@ -145,6 +145,19 @@ async def test_one_measured_run_at_a_time_and_the_others_wait_visibly(lab_client
     assert any(beside.run in note for note in ends[0].report.notes)
 
 
+async def test_the_status_counts_the_artifacts_of_a_cancelled_run_as_the_list_of_runs_does(lab_client, nodes, state):
+    first = await lab_client.start_run(generated(count=600, rate=50.0), key="a")
+    waiting = await lab_client.start_run(generated(count=7), key="b")
+    await until(lambda: nodes.injected)
+    for run in (waiting, first):
+        await lab_client.cancel(run.run)
+
+    told = {run.run: run.artifacts for run in (await lab_client.summary()).runs}
+    assert told == {head.run: head.artifacts for head in archive.list_heads(state)}
+    assert told[waiting.run] == 0
+    assert 0 < told[first.run] < 600
+
+
 async def test_a_cancelled_run_says_so_and_the_next_one_starts(lab_client, nodes):
     nodes.gate.clear()
     first = await lab_client.start_run(generated(), key="a")

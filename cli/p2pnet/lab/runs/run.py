@@ -122,10 +122,11 @@ class Run:
         )  # fmt: skip
 
     def summary(self) -> RunSummary:
-        """The run in one line of the status."""
+        """The run in one line of the status; of an ended one how many artifacts there were, not how many were asked for."""
         report = self.report
         return RunSummary(
-            run=self.id, state=self.state, verdict=report.verdict if report else None, artifacts=self.total,
+            run=self.id, state=self.state, verdict=report.verdict if report else None,
+            artifacts=max(len(self._published), report.artifacts) if report else self.total,
             reach=report.reach.ratio if report else None, p95_ms=report.latency_ms.p95 if report else None,
             started_at=self.file.started_at, shared=self.file.request.shared,
             injection=self.file.request.injection,
