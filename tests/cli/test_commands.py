@@ -760,6 +760,13 @@ class TestTheBoundary:
         assert str(kept) in said
         assert "KeyError: 'nodes'" in kept.read_text()
 
+    def test_a_machine_without_memory_is_no_bug(self, session: Session, target: Any) -> None:
+        code, said = self.end(session, MemoryError())
+
+        assert code == 2
+        assert said.startswith("error: there is no memory left\nwhere: p2pnet")
+        assert not (target.state.root / "crashes").exists()
+
     def test_the_file_of_a_bug_follows_no_link_that_stands_at_its_name(
         self, session: Session, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:

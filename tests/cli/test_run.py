@@ -239,6 +239,22 @@ def test_more_nodes_than_fit_at_any_step_are_refused(
     assert (ended.code, "of memory" in ended.err) == (2, True)
 
 
+def test_larger_injections_than_fit_are_refused_and_none_that_lives_too_shortly_to_meet_the_rest(
+    p2pnet: Call, written: Callable[..., str], monkeypatch: Any
+) -> None:
+    from p2pnet.cli import scenario_trials
+    from p2pnet.cli.capacity import Machine
+
+    monkeypatch.setattr(scenario_trials, "this_machine", lambda: Machine(2, 60 << 20))
+    load = {"count": 100, "size": "1MiB", "from": "node-0"}
+    for inject in (load, {**load, "rate": "10/s"}, {**load, "from": "all", "count": 25}):
+        ended = p2pnet("run", written({"inject": inject}), "--on", "sim")
+        assert (ended.code, "100 MiB of artifacts that live at the same time" in ended.err) == (2, True), ended.err
+    brief = {"nodes": 4, "network": NETWORK, "broadcast": {"keep": "2s"}}
+    ended = p2pnet("run", written({"inject": {**load, "rate": "4/s"}}, subnet=brief), "--on", "sim")
+    assert ended.code == 0, ended.err
+
+
 # --- against a target without processes ---
 
 

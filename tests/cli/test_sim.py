@@ -333,7 +333,8 @@ def test_what_there_is_no_memory_for_is_refused(
     few, many = ("--nodes", "1000", "--size", "1B"), ("--nodes", "60000")
 
     assert p2pnet("sim", "-f", document, *few).code == 0
-    for words in (many, (*few, "--trials", "9", "--jobs", "9")):
+    large = ("--nodes", "2", "--size", "1MiB", "--count", "300", "--rate", "9/s")
+    for words in (many, large, (*few, "--trials", "9", "--jobs", "9")):
         ended = p2pnet("sim", "-f", document, *words)
         assert ended.code == 2
         assert "200 MiB are free" in ended.err

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from p2pnet.cli.render import Output, render
 from p2pnet.measure import RunFacts, RunMeasure
-from p2pnet.measure.pace import asked_rate, count_of, mean_per_s, pace_of, parse, schedule
+from p2pnet.measure.pace import asked_rate, count_of, mean_per_s, most_within, pace_of, parse, schedule
 from p2pnet.measure.report import load_of
 from p2pnet.measure.wording import MISSING, offered, stage_lines, stage_notes
 from p2pnet.model.errors import SpecError
@@ -31,6 +31,13 @@ def load(rate: float | str | None, count: int) -> Load:
             created_at=0.0, nodes=["a", "b"], version="1",
         )
     )  # fmt: skip
+
+
+@given(st.lists(st.integers(0, 50), max_size=40), st.integers(0, 60))
+def test_the_most_within_a_span_is_that_of_the_fullest_window(seconds: list[int], span: int) -> None:
+    due = sorted(seconds)
+    windows = [sum(begin <= one <= begin + span for one in due) for begin in due]
+    assert most_within([one * S for one in due], float(span)) == max(windows, default=0)
 
 
 def test_one_rate_spaces_artifacts_evenly_and_none_publishes_them_at_once() -> None:

@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from p2pnet.measure.pace import OfferedPace, most_within, schedule
 from p2pnet.model.cgroup import Cgroups
 from p2pnet.model.units import format_size
 
@@ -86,14 +87,23 @@ def too_much(nodes: int, edges: int, within_s: float, machine: Machine, *, proce
     return ""
 
 
-def too_much_to_simulate(nodes: int, edges: int, machine: Machine, *, jobs: int = 1) -> str:
-    """Why so many simulated nodes and links cannot fit here, `jobs` times beside each other; or empty."""
-    wanted = jobs * (SIM_BYTES + nodes * SIM_NODE_BYTES + edges * SIM_LINK_BYTES)
+def bytes_at_once(size: int, artifacts: int, pace: OfferedPace | None, keep_s: float) -> int:
+    """Bytes of generated artifacts that a run holds at a time, at least: each lives for `keep_s`, once in all nodes together.
+
+    Raises SpecError as `schedule`.
+    """
+    return size * most_within(schedule(pace, artifacts), keep_s)
+
+
+def too_much_to_simulate(nodes: int, edges: int, machine: Machine, *, jobs: int = 1, payload_bytes: int = 0) -> str:
+    """Why so much cannot fit here, `jobs` times beside each other; or empty. `payload_bytes`: of artifacts, at a time."""
+    wanted = jobs * (SIM_BYTES + nodes * SIM_NODE_BYTES + edges * SIM_LINK_BYTES + payload_bytes)
     if machine.memory_bytes is None or wanted <= machine.memory_bytes:
         return ""
     times = f", {jobs} trials at a time," if jobs > 1 else ""
+    load = f" and {format_size(payload_bytes)} of artifacts that live at the same time" if payload_bytes else ""
     return (
-        f"{nodes} simulated nodes with {edges} links{times} need more than {format_size(wanted)} of memory,"
+        f"{nodes} simulated nodes with {edges} links{load}{times} need more than {format_size(wanted)} of memory,"
         f" {format_size(machine.memory_bytes)} are free{_whose(machine)}"
     )
 

@@ -121,6 +121,12 @@ def explain(error: BaseException, next_step: str = "") -> CommandError | None:
             return CommandError(
                 str(error), where=where, next_step=next_step or "correct it and try again; " + HINT_HELP
             )
+        case MemoryError():
+            return CommandError(
+                "there is no memory left",
+                where=where,
+                next_step="make room, or ask for less: fewer nodes, fewer or smaller artifacts, fewer --jobs",
+            )
         case OSError() if error.errno in DISK_ERRORS:
             place = f"{error.filename}" if error.filename is not None else where
             return CommandError(error.strerror or str(error), where=place, next_step=DISK_ERRORS[error.errno])

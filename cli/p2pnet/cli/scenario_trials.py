@@ -1,21 +1,25 @@
 """A scenario with several seeds: one after the other on live nodes, in processes beside each other in the simulator."""
 
+import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from p2pnet.cli.capacity import this_machine, too_much, too_much_to_simulate
+from p2pnet.cli.capacity import bytes_at_once, this_machine, too_much, too_much_to_simulate
 from p2pnet.cli.outcome import CommandError
 from p2pnet.cli.scenario_file import CheckedScenario
 from p2pnet.cli.scenario_progress import ScenarioProgress
 from p2pnet.cli.session import Session
 from p2pnet.cli.stages.live import LiveStage
 from p2pnet.cli.targets.target import Target
+from p2pnet.measure.report import artifacts_asked
 from p2pnet.model.errors import SpecError
+from p2pnet.model.ids import DEFAULT_CLIENT
 from p2pnet.scenario.events import TrialBegan
-from p2pnet.scenario.plan import ScenarioPlan
+from p2pnet.scenario.plan import SIZE_DEFAULT, ScenarioPlan, inject_count
 from p2pnet.scenario.runner import ScenarioRunner
 from p2pnet.scenario.stage import Stage
+from p2pnet.scenario.targets import honest_nodes
 from p2pnet.scenario.trial import TrialLost, TrialResult
 from p2pnet.subnet.members import edge_count, process_count
 from p2pnet.subnet.spec import Subnet
@@ -82,7 +86,9 @@ def check_room(plan: ScenarioPlan, target: Target, *, jobs: int) -> None:
     """CommandError (exit 2) for more nodes, at the largest size of the scenario, than this machine can bear."""
     for subnet in _sizes(plan):
         if target.kind == "sim":
-            why = too_much_to_simulate(subnet.node_count, edge_count(subnet), this_machine(), jobs=jobs)
+            why = too_much_to_simulate(
+                subnet.node_count, edge_count(subnet), this_machine(), jobs=jobs, payload_bytes=_held(plan, subnet)
+            )
         elif target.kind == "local":
             within_s, processes = subnet.spec.ready.within.seconds, process_count(subnet)
             why = too_much(subnet.node_count, edge_count(subnet), within_s, this_machine(), processes=processes)
@@ -92,8 +98,26 @@ def check_room(plan: ScenarioPlan, target: Target, *, jobs: int) -> None:
             raise CommandError(
                 why,
                 where=f"Subnet {subnet.name}",
-                next_step="fewer nodes, a sparser topology, or a longer ready.within",
+                next_step="fewer nodes, a sparser topology, smaller injections, or a longer ready.within",
             )
+
+
+def _held(plan: ScenarioPlan, subnet: Subnet) -> int:
+    """Bytes of generated artifacts that live at a time, at least: those of the largest injection."""
+    honest, most = len(honest_nodes(subnet)), 0
+    for step in plan.all():
+        inject = step.spec.inject
+        if inject is None or inject.files:
+            continue
+        artifacts = artifacts_asked(
+            count=inject_count(inject, honest), payloads=1, publisher=inject.from_, nodes=honest
+        )
+        pace = inject.rate.pace if inject.rate else None
+        keep_s = subnet.spec.broadcast.keep.seconds if inject.client in (None, DEFAULT_CLIENT) else 0.0
+        size = inject.size.bytes if inject.size else SIZE_DEFAULT
+        with contextlib.suppress(SpecError):  # a pace that holds not so many, at the size that is not this step's
+            most = max(most, bytes_at_once(size, artifacts, pace, keep_s))
+    return most
 
 
 def _sizes(plan: ScenarioPlan) -> list[Subnet]:

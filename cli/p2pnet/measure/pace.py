@@ -133,6 +133,16 @@ def schedule(pace: OfferedPace | None, count: int) -> list[int]:
     return list(repeat(0, count)) if pace is None else pace.offsets(count)
 
 
+def most_within(due_ns: Sequence[int], span_s: float) -> int:
+    """The most artifacts that are due within a span of time, both ends included. `due_ns`: in order."""
+    first = most = 0
+    for index, due in enumerate(due_ns):
+        while due - due_ns[first] > span_s * 1e9:
+            first += 1
+        most = max(most, index - first + 1)
+    return most
+
+
 def count_of(pace: OfferedPace | None, *, payloads: int, publisher: str, nodes: int) -> int:
     """How often each payload is published where nobody says: once, or as often as stages that all say a time can hold.
 

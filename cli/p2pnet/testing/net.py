@@ -141,8 +141,8 @@ def subnet(
 
     `document`: a Subnet as Python data (`{"spec": {...}}` is enough) or the path of a file; its name is ignored. `nodes`: size
     of group `node` (10 without a document). `timeout_s`: how long to wait for it to be connected. Raises CommandFailedError
-    when it cannot be started or simulated, SpecError for a file that holds no Subnet, OSError for one that cannot be read, and ValueError
-    for an `on` that there is not.
+    when it cannot be started or simulated, SpecError for a file that holds no Subnet, OSError for one that cannot be read,
+    and ValueError for an `on` that there is not.
     """
     if on not in get_args(Where):
         raise ValueError(f"on={on!r}: one of {', '.join(get_args(Where))}")

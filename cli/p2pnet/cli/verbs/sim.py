@@ -125,7 +125,7 @@ async def run(options: SimOptions, session: Session) -> Outcome:
     injected = _injected(subnet)
     client = load.check_client(options, injected)
     load.check_against(options, injected, streams)
-    _check_capacity(options, subnet)
+    _check_capacity(options, subnet, load.total(options, injected.honest), client)
     session.interrupted_note = "interrupted: nothing is kept"
     async with spooled(streams, injected.artifact_bytes_max, session) as spools:
         try:
@@ -147,16 +147,23 @@ def _jobs(options: SimOptions) -> int:
     return at_a_time(options.trials or 1, options.jobs)
 
 
-def _check_capacity(options: SimOptions, subnet: "Subnet") -> None:
+def _check_capacity(options: SimOptions, subnet: "Subnet", artifacts: int, client: str) -> None:
     """CommandError (exit 2) for what this machine has no memory for."""
-    from p2pnet.cli.capacity import this_machine, too_much_to_simulate
+    from p2pnet.cli.capacity import bytes_at_once, this_machine, too_much_to_simulate
+    from p2pnet.model.ids import DEFAULT_CLIENT
     from p2pnet.subnet.members import edge_count
 
-    why = too_much_to_simulate(subnet.node_count, edge_count(subnet), this_machine(), jobs=_jobs(options))
+    held = 0
+    if not options.files:
+        keep_s = subnet.spec.broadcast.keep.seconds if client in ("", DEFAULT_CLIENT) else 0.0
+        held = bytes_at_once(options.size or load.DEFAULT_SIZE, artifacts, options.rate, keep_s)
+    machine = this_machine()
+    why = too_much_to_simulate(subnet.node_count, edge_count(subnet), machine, jobs=_jobs(options), payload_bytes=held)
     if why:
-        raise CommandError(
-            why, where=f"Subnet {subnet.name}", next_step="fewer nodes, a sparser spec.topology, or fewer --jobs"
-        )
+        less = "fewer nodes, a sparser spec.topology, or fewer --jobs"
+        if held:
+            less = f"a smaller --size or --count, {less}"
+        raise CommandError(why, where=f"Subnet {subnet.name}", next_step=less)
 
 
 def _check_trials(options: SimOptions) -> None:
