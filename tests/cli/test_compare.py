@@ -142,6 +142,14 @@ def test_what_is_wrong_is_said_before_anything_is_measured(
     assert "simulated" not in ended.err
 
 
+def test_what_there_is_no_memory_for_is_refused(p2pnet: Compare, documents: Any) -> None:
+    ended = p2pnet("compare", *documents("50ms", "50ms"), "--size", "100MiB", "--count", "90000")
+
+    assert ended.code == 2
+    assert "artifacts that live at the same time" in ended.err
+    assert "pairs" not in ended.err
+
+
 def test_without_scipy_it_says_what_to_install(
     p2pnet: Compare, documents: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

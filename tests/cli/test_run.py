@@ -230,10 +230,10 @@ def test_a_step_that_the_target_lacks_is_refused_or_skipped_and_said(p2pnet: Cal
 def test_more_nodes_than_fit_at_any_step_are_refused(
     p2pnet: Call, written: Callable[..., str], monkeypatch: Any
 ) -> None:
-    from p2pnet.cli import scenario_trials
+    from p2pnet.cli import capacity
     from p2pnet.cli.capacity import Machine
 
-    monkeypatch.setattr(scenario_trials, "this_machine", lambda: Machine(2, 55 << 20))
+    monkeypatch.setattr(capacity, "this_machine", lambda: Machine(2, 55 << 20))
     assert p2pnet("run", written(AFTER), "--on", "sim").code == 0
     ended = p2pnet("run", written(AFTER, {"scale": {"nodes": 50}}), "--on", "sim")
     assert (ended.code, "of memory" in ended.err) == (2, True)
@@ -242,10 +242,10 @@ def test_more_nodes_than_fit_at_any_step_are_refused(
 def test_larger_injections_than_fit_are_refused_and_none_that_lives_too_shortly_to_meet_the_rest(
     p2pnet: Call, written: Callable[..., str], monkeypatch: Any
 ) -> None:
-    from p2pnet.cli import scenario_trials
+    from p2pnet.cli import capacity
     from p2pnet.cli.capacity import Machine
 
-    monkeypatch.setattr(scenario_trials, "this_machine", lambda: Machine(2, 60 << 20))
+    monkeypatch.setattr(capacity, "this_machine", lambda: Machine(2, 60 << 20))
     load = {"count": 100, "size": "1MiB", "from": "node-0"}
     for inject in (load, {**load, "rate": "10/s"}, {**load, "from": "all", "count": 25}):
         ended = p2pnet("run", written({"inject": inject}), "--on", "sim")

@@ -7,9 +7,11 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from p2pnet.measure.pace import OfferedPace, most_within, schedule
+from p2pnet.cli.outcome import CommandError
 from p2pnet.model.cgroup import Cgroups
 from p2pnet.model.units import format_size
+from p2pnet.subnet.members import edge_count
+from p2pnet.subnet.spec import Subnet
 
 LINK_CPU_S = 0.009  # a mutual handshake and both hellos, both ends together
 NODE_CPU_S = 0.03  # to issue its leaf, start it, and for the lab to get to know it
@@ -21,6 +23,7 @@ SIM_BYTES = 50 << 20  # a process that simulates, before its first node
 SIM_NODE_BYTES = 10 << 10  # a simulated node, less its links
 SIM_LINK_BYTES = 7 << 10  # a simulated link, at both ends
 LAB_BYTES = 100 << 20  # the lab, and the supervisor's warm pages
+LESS = "fewer nodes, a sparser spec.topology, or fewer --jobs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +90,6 @@ def too_much(nodes: int, edges: int, within_s: float, machine: Machine, *, proce
     return ""
 
 
-def bytes_at_once(size: int, artifacts: int, pace: OfferedPace | None, keep_s: float) -> int:
-    """Bytes of generated artifacts that a run holds at a time, at least: each lives for `keep_s`, once in all nodes together.
-
-    Raises SpecError as `schedule`.
-    """
-    return size * most_within(schedule(pace, artifacts), keep_s)
-
-
 def too_much_to_simulate(nodes: int, edges: int, machine: Machine, *, jobs: int = 1, payload_bytes: int = 0) -> str:
     """Why so much cannot fit here, `jobs` times beside each other; or empty. `payload_bytes`: of artifacts, at a time."""
     wanted = jobs * (SIM_BYTES + nodes * SIM_NODE_BYTES + edges * SIM_LINK_BYTES + payload_bytes)
@@ -106,6 +101,16 @@ def too_much_to_simulate(nodes: int, edges: int, machine: Machine, *, jobs: int 
         f"{nodes} simulated nodes with {edges} links{load}{times} need more than {format_size(wanted)} of memory,"
         f" {format_size(machine.memory_bytes)} are free{_whose(machine)}"
     )
+
+
+def check_simulated(subnet: Subnet, *, jobs: int = 1, payload_bytes: int = 0, less: str = LESS, what: str = "") -> None:
+    """CommandError (exit 2) for what cannot fit here; `less`: what to ask for instead, `what`: where the Subnet stands."""
+    why = too_much_to_simulate(
+        subnet.node_count, edge_count(subnet), this_machine(), jobs=jobs, payload_bytes=payload_bytes
+    )
+    if why:
+        load = "a smaller size or count of artifacts, " if payload_bytes else ""
+        raise CommandError(why, where=f"Subnet {subnet.name}{what}", next_step=load + less)
 
 
 def _whose(machine: Machine) -> str:

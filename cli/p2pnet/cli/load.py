@@ -16,7 +16,7 @@ from p2pnet.cli import shell_completion
 from p2pnet.cli.expecting import check_expectations
 from p2pnet.cli.outcome import CommandError
 from p2pnet.measure import artifacts_asked
-from p2pnet.measure.pace import OfferedPace, asked_rate, count_of, schedule
+from p2pnet.measure.pace import OfferedPace, asked_rate, count_of, most_within, schedule
 from p2pnet.model import limits, units
 from p2pnet.model.behaviours import HONEST
 from p2pnet.model.errors import SpecError
@@ -27,6 +27,7 @@ from p2pnet.model.units import format_size
 
 if TYPE_CHECKING:
     from p2pnet.scenario.stage import RunAsk
+    from p2pnet.subnet.spec import Subnet
 
 DEFAULT_SIZE = 64 * limits.KIB
 WITHIN_S = 60.0
@@ -258,6 +259,15 @@ def _check_pace(options: LoadOptions, asked: int) -> None:
         raise CommandError(
             str(error), where="--rate", next_step="a lower --count, or a last stage that goes on"
         ) from None
+
+
+def bytes_at_once(options: LoadOptions, subnet: "Subnet", client: str, honest: int) -> int:
+    """Bytes of generated artifacts that live at a time, at least: of what is asked for, of so many honest nodes."""
+    if options.files:
+        return 0
+    keep_s = subnet.spec.broadcast.keep.seconds if client in ("", DEFAULT_CLIENT) else 0.0
+    due_ns = schedule(options.rate, total(options, honest))
+    return (options.size or DEFAULT_SIZE) * most_within(due_ns, keep_s)
 
 
 # --- the request ---

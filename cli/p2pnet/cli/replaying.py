@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from p2pnet.broadcast.loading import OURS
-from p2pnet.cli.capacity import this_machine, too_much_to_simulate
+from p2pnet.cli.capacity import check_simulated, this_machine
 from p2pnet.cli.outcome import CommandError
 from p2pnet.cli.replay_record import UNKNOWN_BYTES, RecordedRun, read_recorded
 from p2pnet.cli.run_receipts import receipt_rows
@@ -39,7 +39,6 @@ from p2pnet.store.scenario_records import runs_of_record
 from p2pnet.store.simulated import published_indexes
 from p2pnet.subnet.document import load_subnet, nodes_max_of, to_document
 from p2pnet.subnet.faults import read_fault, victims
-from p2pnet.subnet.members import edge_count
 from p2pnet.subnet.spec import Subnet
 
 
@@ -246,9 +245,7 @@ def _subnet(document: Mapping[str, object], *, trust_clients: bool) -> tuple[Sub
             f"client {own[0].name} is code of its own ({own[0].class_ or 'an entry point'}), which a replay imports and runs",
             where=f"Subnet {subnet.name} of the bundle", next_step="if you trust who made the bundle, add --trust-clients",
         )  # fmt: skip
-    why = too_much_to_simulate(subnet.node_count, edge_count(subnet), this_machine(), jobs=1)
-    if why:
-        raise CommandError(why, where=f"Subnet {subnet.name} of the bundle", next_step="replay it on a larger machine")
+    check_simulated(subnet, less="replay it on a larger machine", what=" of the bundle")
     left, notes = supported(subnet, TARGET, ignore=True)
     clients = [f"client {one.name}: it runs as it is installed here" for one in own]
     return left, [note.removeprefix("ignored: ") for note in notes] + clients

@@ -5,13 +5,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from p2pnet.cli.capacity import bytes_at_once, this_machine, too_much, too_much_to_simulate
+from p2pnet.cli.capacity import check_simulated, this_machine, too_much
 from p2pnet.cli.outcome import CommandError
 from p2pnet.cli.scenario_file import CheckedScenario
 from p2pnet.cli.scenario_progress import ScenarioProgress
 from p2pnet.cli.session import Session
 from p2pnet.cli.stages.live import LiveStage
 from p2pnet.cli.targets.target import Target
+from p2pnet.measure.pace import most_within, schedule
 from p2pnet.measure.report import artifacts_asked
 from p2pnet.model.errors import SpecError
 from p2pnet.model.ids import DEFAULT_CLIENT
@@ -86,20 +87,16 @@ def check_room(plan: ScenarioPlan, target: Target, *, jobs: int) -> None:
     """CommandError (exit 2) for more nodes, at the largest size of the scenario, than this machine can bear."""
     for subnet in _sizes(plan):
         if target.kind == "sim":
-            why = too_much_to_simulate(
-                subnet.node_count, edge_count(subnet), this_machine(), jobs=jobs, payload_bytes=_held(plan, subnet)
-            )
-        elif target.kind == "local":
+            check_simulated(subnet, jobs=jobs, payload_bytes=_held(plan, subnet))
+        elif target.kind == "local":  # what a cluster's machines can hold, its scheduler knows
             within_s, processes = subnet.spec.ready.within.seconds, process_count(subnet)
             why = too_much(subnet.node_count, edge_count(subnet), within_s, this_machine(), processes=processes)
-        else:
-            return  # what a cluster's machines can hold, its scheduler knows
-        if why:
-            raise CommandError(
-                why,
-                where=f"Subnet {subnet.name}",
-                next_step="fewer nodes, a sparser topology, smaller injections, or a longer ready.within",
-            )
+            if why:
+                raise CommandError(
+                    why,
+                    where=f"Subnet {subnet.name}",
+                    next_step="fewer nodes, a sparser topology, or a longer ready.within",
+                )
 
 
 def _held(plan: ScenarioPlan, subnet: Subnet) -> int:
@@ -116,7 +113,7 @@ def _held(plan: ScenarioPlan, subnet: Subnet) -> int:
         keep_s = subnet.spec.broadcast.keep.seconds if inject.client in (None, DEFAULT_CLIENT) else 0.0
         size = inject.size.bytes if inject.size else SIZE_DEFAULT
         with contextlib.suppress(SpecError):  # a pace that holds not so many, at the size that is not this step's
-            most = max(most, bytes_at_once(size, artifacts, pace, keep_s))
+            most = max(most, size * most_within(schedule(pace, artifacts), keep_s))
     return most
 
 

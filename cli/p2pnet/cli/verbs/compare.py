@@ -326,16 +326,17 @@ def _client(options: CompareOptions, subnet: "Subnet") -> tuple[str, int]:
 
 
 async def _simulated(asked: _Question, session: Session) -> "Paired":
-    from p2pnet.cli.capacity import at_a_time
+    from p2pnet.cli.capacity import at_a_time, check_simulated
     from p2pnet.cli.comparing import Contender, checkout_path, paired_trials
     from p2pnet.cli.trials import job_of
 
     options, sides = asked.options, []
+    jobs = at_a_time(options.trials, options.jobs)
     for word, subnet in zip(asked.words, asked.subnets, strict=True):
         client, honest = _client(options, subnet)
+        check_simulated(subnet, jobs=jobs, payload_bytes=load.bytes_at_once(options.load(), subnet, client, honest))
         job = job_of(options.load(), subnet, client, {}, honest=honest)
         sides.append(Contender(job, checkout_path(Path(word), "sim") if asked.kind == "checkout" else ()))
-    jobs = at_a_time(options.trials, options.jobs)
     return await paired_trials(
         sides[0], sides[1], asked.gates, seed=asked.seed, most=options.trials, jobs=jobs, session=session
     )

@@ -109,6 +109,7 @@ class SimOptions(VerbOptions, ReportFiles, LoadOptions, _World):
 async def run(options: SimOptions, session: Session) -> Outcome:
     """Everything that can be wrong is said before anything is simulated."""
     from p2pnet.cli import report_files
+    from p2pnet.cli.capacity import check_simulated
     from p2pnet.cli.spooling import spooled
 
     report_files.check_report(options)
@@ -125,7 +126,8 @@ async def run(options: SimOptions, session: Session) -> Outcome:
     injected = _injected(subnet)
     client = load.check_client(options, injected)
     load.check_against(options, injected, streams)
-    _check_capacity(options, subnet, load.total(options, injected.honest), client)
+    held = load.bytes_at_once(options, subnet, client, injected.honest)
+    check_simulated(subnet, jobs=_jobs(options), payload_bytes=held)
     session.interrupted_note = "interrupted: nothing is kept"
     async with spooled(streams, injected.artifact_bytes_max, session) as spools:
         try:
@@ -145,25 +147,6 @@ def _jobs(options: SimOptions) -> int:
     from p2pnet.cli.capacity import at_a_time
 
     return at_a_time(options.trials or 1, options.jobs)
-
-
-def _check_capacity(options: SimOptions, subnet: "Subnet", artifacts: int, client: str) -> None:
-    """CommandError (exit 2) for what this machine has no memory for."""
-    from p2pnet.cli.capacity import bytes_at_once, this_machine, too_much_to_simulate
-    from p2pnet.model.ids import DEFAULT_CLIENT
-    from p2pnet.subnet.members import edge_count
-
-    held = 0
-    if not options.files:
-        keep_s = subnet.spec.broadcast.keep.seconds if client in ("", DEFAULT_CLIENT) else 0.0
-        held = bytes_at_once(options.size or load.DEFAULT_SIZE, artifacts, options.rate, keep_s)
-    machine = this_machine()
-    why = too_much_to_simulate(subnet.node_count, edge_count(subnet), machine, jobs=_jobs(options), payload_bytes=held)
-    if why:
-        less = "fewer nodes, a sparser spec.topology, or fewer --jobs"
-        if held:
-            less = f"a smaller --size or --count, {less}"
-        raise CommandError(why, where=f"Subnet {subnet.name}", next_step=less)
 
 
 def _check_trials(options: SimOptions) -> None:
