@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from random import Random
+from typing import get_args
 
 import pytest
 
@@ -13,7 +14,7 @@ from p2pnet.adversary.dishonest import UNANSWERED_MAX
 from p2pnet.broadcast import Broadcast, effects, inputs
 from p2pnet.broadcast.blob import BlobClient
 from p2pnet.broadcast.wire import encode_gone
-from p2pnet.model.behaviours import HONEST
+from p2pnet.model.behaviours import HONEST, STALE_CERTIFICATE, Behaviour
 from p2pnet.model.config import BroadcastSettings, NodeConfig
 from p2pnet.node.clients import make_broadcast
 
@@ -37,7 +38,7 @@ def test_an_honest_node_has_no_trace_of_an_adversary():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-KINDS = ("silent", "slow", "lying", "withholding", "forgetful", "selective", "flooding", "replaying")
+KINDS = tuple(one for one in get_args(Behaviour) if one not in (HONEST, STALE_CERTIFICATE))
 
 
 @pytest.mark.parametrize("behaviour", KINDS)

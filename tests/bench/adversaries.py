@@ -9,17 +9,15 @@ usage: adversaries.py [BEHAVIOUR ...]
 
 import sys
 from random import Random
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from p2pnet.broadcast import ArtifactId
-from p2pnet.model.behaviours import Behaviour
+from p2pnet.model.behaviours import STALE_CERTIFICATE, Behaviour
 from p2pnet.model.config import BroadcastSettings
 from p2pnet.model.events import EventKind
 from p2pnet.sim import World
 
-KINDS: tuple[Behaviour, ...] = (
-    "honest", "silent", "slow", "lying", "withholding", "selective", "flooding", "replaying"
-)  # fmt: skip
+KINDS: tuple[Behaviour, ...] = tuple(one for one in get_args(Behaviour) if one != STALE_CERTIFICATE)
 HONEST, DISHONEST = 12, 4
 ARTIFACTS, SIZE = 10, 200_000
 SETTLE_S = 20

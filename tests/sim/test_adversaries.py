@@ -2,6 +2,7 @@
 
 import os
 from random import Random
+from typing import get_args
 
 import pytest
 
@@ -9,11 +10,14 @@ from p2pnet.adversary.attacks import FLOOD_ADVERTS, FLOOD_BYTES_PER_S, FLOOD_REQ
 from p2pnet.adversary.conducts import SLOW_NS
 from p2pnet.broadcast import inputs
 from p2pnet.broadcast.task import HEDGE_MOST_NS, TIMEOUT_FIRST_S
+from p2pnet.model import behaviours
 from p2pnet.model.config import BroadcastSettings
 from p2pnet.model.events import EventKind
 from p2pnet.sim import World
 
-KINDS = ("silent", "slow", "lying", "withholding", "forgetful", "selective", "flooding", "replaying")
+KINDS = tuple(
+    one for one in get_args(behaviours.Behaviour) if one not in (behaviours.HONEST, behaviours.STALE_CERTIFICATE)
+)
 SIZES = (10, 3_000, 200_000)
 HONEST, DISHONEST = 8, 2
 
