@@ -20,6 +20,7 @@ from p2pnet.operator.kube.api import (
     RECOMMENDED_LABELS,
     SECRET,
     SERVICE,
+    BusyError,
     ConflictError,
     Object,
     annotations_of,
@@ -573,3 +574,34 @@ async def test_a_subnet_with_an_open_or_recent_run_is_reconciled_every_two_secon
     assert await world.reconcile() == 2
     world.now += timedelta(seconds=20)
     assert await world.reconcile() > 50
+
+
+async def test_a_bug_met_with_a_subnet_is_told_and_forgotten_once_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(nodes=2)
+    await world.converge()
+    world.api.edit(SUBNET, "demo", nodes=3)
+    with monkeypatch.context() as broken:
+        broken.setattr("p2pnet.operator.subnet.reconcile.plan", lambda *_: 1 // 0)
+        for _ in range(3):
+            writes = len(world.api.writes)
+            with pytest.raises(ZeroDivisionError):
+                await world.reconcile()
+            world.now += timedelta(minutes=1)
+    assert len(world.api.writes) == writes, "told once"
+    assert world.condition("Degraded") == ("True", "InternalError")
+    assert world.condition("Ready") == ("Unknown", "InternalError")
+    assert world.status["state"] == "InternalError"
+    assert world.status["observedGeneration"] == meta(world.subnet)["generation"]
+    [told] = [one for one in world.api.all(EVENT) if one["reason"] == "InternalError"]
+    assert "ZeroDivisionError" in told["message"]
+    await world.converge()
+    assert world.condition("Ready")[0] == "True"
+    assert world.condition("Degraded") == ("False", "Healthy")
+
+
+async def test_a_bug_whose_status_cannot_be_written_is_raised_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(nodes=2)
+    monkeypatch.setattr("p2pnet.operator.subnet.reconcile.plan", lambda *_: 1 // 0)
+    world.api.fault = lambda verb, kind, _: BusyError(0, "Unreachable", "gone") if kind == SUBNET else None
+    with pytest.raises(ZeroDivisionError):
+        await world.reconcile()
