@@ -166,12 +166,15 @@ class Reconciler:
             # Before the document is written, for then nobody knows any more what was edited.
             await self._events.post(subnet, story.edit_events(context, observed))
             await self._execute(context, observed, planned, executor)
+            if executor.failure is not None:  # maybe of a Secret with new leaves
+                planned.issued.expiries = planned.issued.stored
         new = status.status_of(context, observed, planned, executor.problem, now, refused=refused)
         postponed = await self._write_status(key, observed.subnet, new)
         if not context.paused:
             await self._events.post(subnet, story.plan_events(context, observed, planned, now))
         if self._metrics is not None:
-            self._metrics.subnet(key, new, planned.issued.expiries)
+            before_s = context.subnet.spec.identity.renew_before_seconds
+            self._metrics.subnet(key, new, planned.issued.expiries, renew_before_s=before_s)
         # After the status is written: people should read why before the back-off begins.
         if executor.failure is not None:
             raise executor.failure
@@ -272,6 +275,7 @@ class Reconciler:
 def _drop_writes(context: SubnetContext, observed: Observed, planned: Plan) -> None:
     """Take from the plan of a paused Subnet what its status would otherwise report as done."""
     planned.decision = CertificateDecision(None, problem=planned.decision.problem)
+    planned.issued.expiries = planned.issued.stored
     if planned.membership != read_membership(observed.of(CONFIG_MAP).get(context.members_map)):
         planned.membership = None
         observed.lab_problem = observed.lab_problem or "paused: the members of this document are not written"
