@@ -12,9 +12,9 @@ from p2pnet.model.report import RUN_ENDED, RUN_OPEN, Status
 from p2pnet.model.text import some
 from p2pnet.operator.kube.api import MANAGED_BY, MANAGER, POD, Object, meta, time_text
 from p2pnet.operator.kube.status import ConditionState, merge_conditions
+from p2pnet.operator.subnet.annotations import PAUSED
 from p2pnet.operator.subnet.context import (
     GROUP_LABEL,
-    PAUSED,
     ROLE_LABEL,
     SUBNET_LABEL,
     Observed,

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from p2pnet.operator.kube.api import SECRET, Object, annotations_of, decoded, encoded
-from p2pnet.operator.subnet.context import FORCE_RENEW, Observed, PodPlacement, SubnetContext
+from p2pnet.operator.subnet.annotations import FORCE_RENEW
+from p2pnet.operator.subnet.context import Observed, PodPlacement, SubnetContext
 from p2pnet.operator.subnet.plan import certmanager, leaves
 from p2pnet.operator.subnet.plan.authority import HeldCertificates
 from p2pnet.operator.subnet.plan.certmanager import IssuerLeaves
