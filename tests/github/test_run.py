@@ -155,8 +155,20 @@ def test_a_regression_is_the_exit_code_and_the_comment_is_asked_for(ci: Ci) -> N
     words = ["--on", "sim", "--base", "1", "--head", "2", "--comment", "--compare-on", "kind"]
     done = ci(*words, COMPARED="6")
     assert done.returncode == 6
-    assert "no comment: which repository?" in done.stderr  # comment.py says what it wants
+    assert "error: which repository?" in done.stderr  # comment.py says what it wants
     assert ci.said("p2pnet compare")[0].startswith("p2pnet compare 1 2 --on kind --context kind-p2pnet --md ")
+
+
+def test_a_comment_that_cannot_be_written_fails_a_job_that_would_pass_unless_that_is_no_fault_of_its_own(
+    ci: Ci,
+) -> None:
+    words = ["--on", "sim", "--base", "1", "--head", "2", "--comment"]
+    assert ci(*words).returncode == 2  # no repository is named
+    told = {"GITHUB_REPOSITORY": "a/b", "GITHUB_TOKEN": "t", "P2PNET_COMMENT_PAUSE_S": "0.01", "no_proxy": "127.0.0.1"}
+    told["GITHUB_API_URL"] = "http://127.0.0.1:1"
+    assert ci(*words, **told).returncode == 0  # a push has no pull request
+    assert ci(*words, **told, GITHUB_REF="refs/pull/7/merge").returncode == 1  # nobody listens there
+    assert ci(*words, **told, GITHUB_REF="refs/pull/7/merge", COMPARED="6").returncode == 6
 
 
 # --- the folder ---
