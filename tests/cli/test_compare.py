@@ -10,9 +10,10 @@ import jsonschema
 import pytest
 
 from p2pnet.cli.comparing import Paired, pair_up
-from p2pnet.cli.trials import TrialFailure, TrialResults
+from p2pnet.cli.trials import TrialResults
 from p2pnet.cli.verbs.schema import schema_of
 from p2pnet.measure import statistics
+from p2pnet.model.trials import TrialFailure
 from p2pnet.present.comparison import MARKER
 
 ROOT = Path(__file__).parents[2]

@@ -127,7 +127,7 @@ CASES: list[tuple[list[dict[str, Any]], str]] = [
     ([{"name": "b", **INJECT}, {"expect": "a.p95 <= 1s"}], "has the name 'a': one of b"),
     (
         [{"expect": "a.p95 <= 1s"}, {"parallel": [INJECT, {"name": "a", **INJECT}]}],
-        "spec.steps[0].expect[0]: no run before this step has the name 'a', it is spec.steps[1].parallel[1]: put this step behind it",
+        "spec.steps[0].expect[0]: no run before this step has the name 'a', it is spec.steps[1].parallel[1]: put this",
     ),
     (
         [{"parallel": [{"name": "a", **INJECT}, {"expect": "a.p95 <= 1s"}]}],
