@@ -32,7 +32,7 @@ class RunHead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     artifacts: int = 0
     """How many were published so far."""
     asked: int = 0
-    """Of an open run: how many it is to publish."""
+    """How many it is to publish, while it is open; else 0."""
     nodes: int = 0
     label: str = ""
     made_label: bool = False
