@@ -1,5 +1,6 @@
 """The script that any CI runs, and the action around it: which commands it gives, what it leaves, and whose exit code it is."""
 
+import json
 import os
 import re
 import shutil
@@ -31,12 +32,15 @@ case $1 in
     [ "$code" != 2 ] || { echo "error: cannot read $2" >&2; exit 2; }
     echo "## $2" >"$(option --md)"
     echo "<testsuites/>" >"$(option --junit)"
-    echo '{"steps": [{"run": null}, {"run": "r-of-'"$2"'"}, {"run": null}]}'
+    more=', "trials": '
+    echo '{"steps": [{"run": null}, {"run": "r-of-'"$2"'"}, {"run": null}]'"${TRIALS:+$more$TRIALS}"'}'
     exit "$code" ;;
   compare)
     [ "${COMPARED:-0}" != 2 ] || { echo "error: no such side" >&2; exit 2; }
     echo "<!-- p2pnet compare -->" >"$(option --md)"; exit "${COMPARED:-0}" ;;
-  collect) touch "$(option --output-file)" ;;
+  collect)
+    [ -z "${NOT_COLLECTED:-}" ] || { echo "error: it is gone" >&2; exit "$NOT_COLLECTED"; }
+    touch "$(option --output-file)" ;;
   install) [ -z "${NOT_INSTALLED:-}" ] || { echo "error: no room" >&2; exit "$NOT_INSTALLED"; } ;;
 esac
 """
@@ -169,6 +173,40 @@ def test_a_comment_that_cannot_be_written_fails_a_job_that_would_pass_unless_tha
     assert ci(*words, **told).returncode == 0  # a push has no pull request
     assert ci(*words, **told, GITHUB_REF="refs/pull/7/merge").returncode == 1  # nobody listens there
     assert ci(*words, **told, GITHUB_REF="refs/pull/7/merge", COMPARED="6").returncode == 6
+
+
+@pytest.mark.parametrize("verdicts", [("fail", "fail"), ("pass", "fail", "pass", "invalid")])
+def test_every_trial_that_kept_runs_is_packed_first_those_that_did_not_pass(ci: Ci, verdicts: tuple[str, ...]) -> None:
+    trials = [{"seed": 42 + i, "verdict": one, "runs": [f"r-{i}-1", f"r-{i}-2"]} for i, one in enumerate(verdicts)]
+    order = sorted(range(len(verdicts)), key=lambda i: verdicts[i] == "pass")
+    done = ci("--on", "local", ci.scenario("a.yaml", 1), TRIALS=json.dumps(trials))
+    assert done.returncode == 1
+    names = ["a.tar.gz", *(f"a-seed-{42 + i}.tar.gz" for i in order[1:])]
+    packed = [(line.split()[2], Path(line.split()[-1]).name) for line in ci.said("p2pnet collect")]
+    assert packed == [(f"r-{i}-2", name) for i, name in zip(order, names, strict=True)]
+
+
+def test_trials_without_runs_are_not_packed_and_of_many_no_more_than_twenty(ci: Ci) -> None:
+    none = [{"seed": seed, "verdict": "fail", "runs": []} for seed in range(3)]
+    ci("--on", "sim", ci.scenario("a.yaml", 1), TRIALS=json.dumps(none))
+    assert ci.said("p2pnet collect") == []
+    many = [*none, *({"seed": seed, "verdict": "fail", "runs": [f"r-{seed}"]} for seed in range(3, 25))]
+    done = ci("--on", "local", "a.yaml", TRIALS=json.dumps(many))
+    assert "run.sh: a: 20 of 22 trials that kept runs are packed" in done.stderr
+    assert len(ci.said("p2pnet collect")) == 20
+
+
+def test_the_bundle_of_a_trial_takes_no_other_scenarios_name(ci: Ci) -> None:
+    trials = [{"seed": seed, "verdict": "fail", "runs": [f"r-{seed}"]} for seed in (1, 2)]
+    names = [ci.scenario("a-seed-2.yaml", 0), ci.scenario("a.yaml", 1)]
+    ci("--on", "local", *names, TRIALS=json.dumps(trials))
+    assert {one for one in ci.results() if one.endswith(".gz")} == {"a.tar.gz", "a-seed-2-1.tar.gz"}
+
+
+def test_a_run_that_cannot_be_packed_is_told(ci: Ci) -> None:
+    done = ci("--on", "sim", ci.scenario("a.yaml", 1), NOT_COLLECTED="2")
+    assert done.returncode == 1
+    assert "run.sh: a: run r-of-a.yaml is not packed: error: it is gone" in done.stderr
 
 
 # --- the folder ---
