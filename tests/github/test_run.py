@@ -279,20 +279,26 @@ def test_the_job_gets_its_summary_and_outputs(ci: Ci) -> None:
     assert output.read_text() == f"exit-code=1\nresults={ci.folder.resolve()}/p2pnet-results\n"
 
 
-def test_ci_that_cancels_lets_p2pnet_end_in_order(ci: Ci) -> None:
+@pytest.mark.parametrize("to_all", [False, True], ids=["SIGTERM to the script", "Ctrl-C to all of them"])
+def test_ci_that_cancels_lets_p2pnet_end_in_order(ci: Ci, to_all: bool) -> None:
     name = ci.scenario("a.yaml")
     (ci.folder / f"{name}.slow").touch()
     words = ["bash", str(SCRIPT), "--on", "sim", name, ci.scenario("b.yaml")]
     with subprocess.Popen(
-        words, cwd=ci.folder, env=ci.environment, stderr=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL
-    ) as process:
+        words, cwd=ci.folder, env=ci.environment, stderr=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as process:  # fmt: skip
         log, deadline = ci.folder / "p2pnet-results" / "a.log", time.monotonic() + PATIENCE_S
         while not (log.exists() and "begun" in log.read_text()):
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=PATIENCE_S)
+        if to_all:
+            os.killpg(process.pid, signal.SIGINT)
+        else:
+            process.send_signal(signal.SIGTERM)
+        said = process.communicate(timeout=PATIENCE_S)[1]
     assert process.returncode == 130
+    assert "interrupted" in said
     assert len(ci.said("p2pnet run")) == 1
     assert "interrupted" in log.read_text()
 

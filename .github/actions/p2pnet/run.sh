@@ -146,7 +146,7 @@ attempt() { # LOG COMMAND...: its stdout stays, its stderr is shown and kept; it
   local log=$1 ended tee
   shift
   echo "+ $*" >&2
-  exec 4> >(tee "$log" >&2)
+  exec 4> >(trap '' INT TERM HUP && exec tee "$log" >&2) # Ctrl-C is for p2pnet, whose last words this still takes
   tee=$!
   "$@" 2>&4 4>&- &
   child=$!
