@@ -95,7 +95,7 @@ class TracedEnds(msgspec.Struct, frozen=True, kw_only=True):
 class TracedReceipt(msgspec.Struct, frozen=True, kw_only=True):
     """One node in a hop tree. `latency_ms` counts from the publication, `edge_ms` from the sender's own receipt.
 
-    It is None of an orphan, and where the sender passed parts on before it had everything itself.
+    It is None of an orphan, and where the sender, which passes parts on as they come, had everything only after the receiver.
     """
 
     node: str
