@@ -128,6 +128,7 @@ class KeptRun(msgspec.Struct, frozen=True, kw_only=True):
     label: str = ""
     nodes: int
     artifacts: int
+    """As in a status: of an open run how many it is to publish, of an ended one how many there were."""
     reach: float | None = None
     p95_ms: float | None = None
     shared: bool = False
