@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import socket
 import threading
@@ -176,9 +177,10 @@ async def test_who_does_not_admit_us_says_so_and_what_would_help(place: Place, p
 
 
 async def test_anyone_meets_endpoints_of_qp2p_and_proves_nothing(
-    place: Place, pinged: Pinged, caplog: pytest.LogCaptureFixture
+    place: Place, pinged: Pinged, session: Session, caplog: pytest.LogCaptureFixture
 ) -> None:
     open_door, ours = await place.peer("", trust=Trust.anyone()), await place.peer("anna")
+    caplog.clear()
 
     outcome = await pinged(open_door, anyone=True)
     refused = await pinged(ours, anyone=True)
@@ -186,7 +188,12 @@ async def test_anyone_meets_endpoints_of_qp2p_and_proves_nothing(
     [one] = document(outcome).pings
     assert (outcome.exit_code, one.echo, one.certificate) == (0, True, None)
     assert "not checked: trust is anyone" in render(document(outcome), Output.TABLE)
-    assert "not authenticated" in caplog.text
+    assert isinstance(session.stderr, io.StringIO)
+    assert "note: trust is anyone: who answers is not authenticated" in session.stderr.getvalue()
+    session.quiet = True
+    await pinged(open_door, anyone=True)
+    assert session.stderr.getvalue().count("not authenticated") == 2
+    assert "not authenticated" not in caplog.text
     assert refused.failure is not None
     assert "it asks for an identity" in refused.failure.next_step
 

@@ -17,7 +17,8 @@ from p2pnet.cli.session import Session
 from p2pnet.cli.verbs import runs
 from p2pnet.cli.verbs.runs import RunsOptions
 from p2pnet.cli.verbs.schema import schema_of
-from p2pnet.model.jobs import RunFile, RunRequest
+from p2pnet.model.behaviours import AdversaryGroup
+from p2pnet.model.jobs import Payload, RunFile, RunRequest
 from p2pnet.model.report import Report
 from p2pnet.store import archive, retention
 
@@ -75,6 +76,17 @@ async def test_runs_are_listed_newest_first_and_filtered(
     kept: Any, session: Session, options: Any, expected: list[str]
 ) -> None:
     assert await listed(session, **options) == expected
+
+
+async def test_an_open_run_counts_what_it_is_to_publish_as_a_status_does(kept: Any, session: Session) -> None:
+    folder = kept.state.run(OPEN)
+    asked = RunRequest([Payload("a", size=1), Payload("b", size=1)], count=3, publisher="all")
+    liars = [AdversaryGroup("liars", "withholding", ["node-1"])]
+    file = msgspec.structs.replace(archive.read_run_file(kept.state, OPEN), request=asked, adversaries=liars)
+    (folder / "run.json").write_bytes(archive.pretty(file))
+    document = (await runs.run(RunsOptions(states=[runs.StateChoice.RUNNING]), session)).document
+    assert isinstance(document, KeptRuns)
+    assert [one.artifacts for one in document.runs] == [6]
 
 
 async def test_a_list_is_valid_against_its_schema_and_its_lines_carry_their_own(kept: Any, session: Session) -> None:

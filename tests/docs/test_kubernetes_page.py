@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 from p2pnet.operator import rbac
-from p2pnet.operator.subnet import context, status
+from p2pnet.operator.subnet import annotations, status
 from p2pnet.operator.subnet.crd import crd
 from p2pnet.subnet.document import load_subnet
 from p2pnet.subnet.pods import CONDITION_REASONS
@@ -23,6 +23,12 @@ TELLERS = [
     *sorted((OPERATOR / "subnet").rglob("*.py")),
 ]
 """Files that make conditions and events of Subnets."""
+CODE = [
+    *(path for part in ("cli", "node", "operator") for path in (ROOT / part / "p2pnet").rglob("*.py")),
+    *(path for path in (ROOT / "charts" / "p2pnet").rglob("*") if path.suffix in (".yaml", ".tpl")),
+]
+OURS = re.compile(r"\bp2pnet\.io/(?!v1alpha1\b|docs\b|schemas\b)[a-z]+(?:-[a-z]+)*\b")
+"""Names of annotations and labels, and not of the documents' version or of pages of the site."""
 WORD = re.compile(r"[A-Z][a-z]+(?:[A-Z][A-Za-z]*)?")
 
 NO_REASONS = {
@@ -69,15 +75,25 @@ def test_what_only_events_say_is_in_the_table_of_events() -> None:
     assert {"AuthorityReplacing", "AuthorityReplaced"} <= table("events")
 
 
-def test_conditions_columns_and_annotations_are_those_of_the_code() -> None:
+def test_conditions_and_columns_are_those_of_the_code() -> None:
     for name in status.CONDITIONS:
         assert f"| `{name}` |" in PAGE
     columns = crd()["spec"]["versions"][0]["additionalPrinterColumns"]
     shown = [one["name"].upper() for one in columns if not one.get("priority")]
     assert re.search("NAME +" + " +".join(shown), PAGE)
-    assert {f"p2pnet.io/{word}" for word in re.findall(r"^\| `p2pnet.io/([a-z-]+)", PAGE, re.MULTILINE)} == {
-        context.PAUSED, context.FORCE_RENEW, context.REPLACE_LOST, context.FORCE_REPLACE, "p2pnet.io/ignore-unsupported",
-    }  # fmt: skip
+
+
+def test_the_annotations_of_the_table_are_those_that_the_operator_reads() -> None:
+    part = PAGE.partition("\n## Annotations\n")[2].partition("\n## ")[0]
+    assert set(re.findall(r"^\| `([a-z0-9.-]+/[a-z-]+)", part, re.MULTILINE)) == annotations.CHECKS.keys()
+
+
+def test_every_page_names_only_annotations_and_labels_that_are_in_the_code() -> None:
+    known = {word for path in CODE for word in OURS.findall(path.read_text())}
+    pages = [ROOT / "README.md", ROOT / "charts" / "p2pnet" / "README.md", *(ROOT / "docs").rglob("*.md")]
+    named = {word: path.name for path in pages for word in OURS.findall(path.read_text())}
+    assert named.keys() >= annotations.CHECKS.keys()
+    assert {word: page for word, page in named.items() if word not in known} == {}
 
 
 def test_the_testers_role_of_the_page_is_the_one_of_the_code() -> None:

@@ -95,7 +95,7 @@ class TracedEnds(msgspec.Struct, frozen=True, kw_only=True):
 class TracedReceipt(msgspec.Struct, frozen=True, kw_only=True):
     """One node in a hop tree. `latency_ms` counts from the publication, `edge_ms` from the sender's own receipt.
 
-    It is None of an orphan, and where the sender passed parts on before it had everything itself.
+    It is None of an orphan, and where the sender, which passes parts on as they come, had everything only after the receiver.
     """
 
     node: str
@@ -128,6 +128,7 @@ class KeptRun(msgspec.Struct, frozen=True, kw_only=True):
     label: str = ""
     nodes: int
     artifacts: int
+    """As in a status: of an open run how many it is to publish, of an ended one how many there were."""
     reach: float | None = None
     p95_ms: float | None = None
     shared: bool = False

@@ -1,5 +1,6 @@
 """`ping`: whether peers answer, how quickly, over what path, under which certificate, and at which address they see us."""
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -150,13 +151,26 @@ def _check(options: PingOptions) -> None:
         )
 
 
+def _anyone(session: Session) -> "Trust":
+    """What the library logs of such a trust is a note here, which `-q` silences."""
+    from p2pnet.quic import Trust
+
+    session.note("trust is anyone: who answers is not authenticated, anybody may read and pose as anybody")
+    logger = logging.getLogger("p2pnet.quic.trust")
+    before, logger.disabled = logger.disabled, True
+    try:
+        return Trust.anyone()
+    finally:
+        logger.disabled = before
+
+
 def _plan(options: PingOptions, session: Session) -> PingPlan:
     from p2pnet.quic import FixedIdentity, Trust
     from p2pnet.trust import Identity
 
     asked = tuple(dict.fromkeys(options.addresses or ()))
     if options.anyone:
-        return PingPlan(list(map(_by_address, asked)), Trust.anyone(), "anyone")
+        return PingPlan(list(map(_by_address, asked)), _anyone(session), "anyone")
     if options.bundle is not None:
         peers = list(map(_by_address, asked))
         return PingPlan(peers, _by_bundle(options.bundle, options.cert, options.key), str(options.bundle))

@@ -401,7 +401,8 @@ def _damaged_line(one: DamagedRun) -> DamagedLine:
 def _line(head: RunHead) -> KeptRun:
     return KeptRun(
         run=head.run, subnet=head.subnet, target=head.target, context=head.context, namespace=head.namespace,
-        state=head.state, verdict=head.verdict, label=head.label, nodes=head.nodes, artifacts=head.artifacts,
-        reach=head.reach, p95_ms=head.p95_ms, shared=head.shared, created_at=head.created_at,
-        started_at=head.started_at, finished_at=head.finished_at, bytes=head.bytes,
+        state=head.state, verdict=head.verdict, label=head.label, nodes=head.nodes,
+        artifacts=head.artifacts if head.ended else head.asked, reach=head.reach, p95_ms=head.p95_ms,
+        shared=head.shared, created_at=head.created_at, started_at=head.started_at, finished_at=head.finished_at,
+        bytes=head.bytes,
     )  # fmt: skip

@@ -31,7 +31,8 @@ from p2pnet.operator.kube.api import (  # fmt: skip
     owned_by,
     uid_of,
 )
-from p2pnet.operator.subnet.context import PAUSED, ROLE_LABEL, SUBNET, SUBNET_LABEL
+from p2pnet.operator.subnet.annotations import PAUSED, is_paused
+from p2pnet.operator.subnet.context import ROLE_LABEL, SUBNET, SUBNET_LABEL
 from p2pnet.operator.subnet.lab import address_in
 from p2pnet.subnet.injection import FILES_MAX
 
@@ -143,7 +144,7 @@ def files_in(config_map: Object) -> dict[str, bytes]:
 def _hindrance(subnet: Object) -> Reason | None:
     """Why no run may begin on a Subnet now."""
     name = name_of(subnet)
-    if annotations_of(subnet).get(PAUSED, "").lower() == "true":
+    if is_paused(annotations_of(subnet)):
         return Reason("SubnetPaused", f"Subnet {name} is paused by its annotation {PAUSED}")
     conditions = (subnet.get("status") or {}).get("conditions") or []
     ready: Object = next((one for one in conditions if one.get("type") == "Ready"), {})

@@ -7,12 +7,10 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from p2pnet.model.agent import PORT_BELOW
-from p2pnet.model.errors import SpecError
 from p2pnet.model.ids import lab_uri, member_uri
 from p2pnet.model.images import version_label
 from p2pnet.model.registry import Membership
 from p2pnet.model.report import Status
-from p2pnet.model.units import parse_duration
 from p2pnet.operator.kube.api import (
     BUDGET,
     CONFIG_MAP,
@@ -29,6 +27,7 @@ from p2pnet.operator.kube.api import (
     name_of,
     owned_by,
 )
+from p2pnet.operator.subnet.annotations import is_paused, problem_with, replace_lost_after
 from p2pnet.subnet.document import digest_of
 from p2pnet.subnet.members import members
 from p2pnet.subnet.spec import Subnet
@@ -45,14 +44,6 @@ SUBNET_LABEL = "p2pnet.io/subnet"
 GROUP_LABEL = "p2pnet.io/group"
 ROLE_LABEL = "p2pnet.io/role"
 
-PAUSED = "p2pnet.io/paused"
-"""Annotation of a Subnet: `"true"` suspends all writes but those of the status."""
-FORCE_RENEW = "p2pnet.io/force-renew"
-"""Annotation of a Subnet: each new value renews every leaf once."""
-FORCE_REPLACE = "p2pnet.io/force-replace"
-"""Annotation of a Subnet: each new value replaces the authority once."""
-REPLACE_LOST = "p2pnet.io/replace-lost-after"
-"""Annotation of a Subnet: how long (`2m`) a machine is lost before its pods are deleted by force and made again elsewhere."""
 ISSUED_FOR = "p2pnet.io/subnet-uid"
 """Annotation of a Secret that cert-manager fills: the Subnet's uid; cert-manager creates Secrets without our owner."""
 
@@ -123,17 +114,17 @@ class SubnetContext:
     @property
     def paused(self) -> bool:
         """Whether writes are suspended."""
-        return self.annotations.get(PAUSED, "").lower() == "true"
+        return is_paused(self.annotations)
 
     @cached_property
     def replace_lost_after(self) -> timedelta | None:
         """For how long a machine must be lost until its pods are replaced; None: for ever, or the annotation is wrong."""
-        return _lost_after(self.annotations)[0]
+        return replace_lost_after(self.annotations)
 
     @cached_property
     def annotation_problem(self) -> SubnetProblem | None:
-        """What is wrong with an annotation of ours."""
-        told = _lost_after(self.annotations)[1]
+        """Which annotations of ours have values that mean nothing."""
+        told = problem_with(self.annotations)
         return SubnetProblem("InvalidAnnotation", told) if told else None
 
     @cached_property
@@ -270,17 +261,6 @@ class SubnetContext:
         if "annotations" in parts:
             metadata["annotations"] = parts.pop("annotations")
         return {"apiVersion": kind.api, "kind": kind.kind, "metadata": metadata, **parts}
-
-
-def _lost_after(annotations: Mapping[str, str]) -> tuple[timedelta | None, str]:
-    """The annotation's duration, and what is wrong with it."""
-    text = annotations.get(REPLACE_LOST, "")
-    if not text:
-        return None, ""
-    try:
-        return timedelta(seconds=parse_duration(text)), ""
-    except SpecError as error:
-        return None, f"metadata.annotations[{REPLACE_LOST}]: {error}; nothing is replaced"
 
 
 def config_map_of(name: str) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from p2pnet.operator.kube.api import Object, meta, name_of, parse_time
+from p2pnet.operator.subnet.annotations import REPLACE_LOST
 from p2pnet.operator.subnet.context import LostMachine, SubnetProblem
 
 OVERDUE = timedelta(seconds=30)  # after the grace period, in which a kubelet that answers has ended a pod
@@ -60,12 +61,13 @@ def problem_of(lost: list[LostMachine], *, where: str, after: timedelta | None, 
     names = " ".join(machine.name for machine in lost)
     dead = f"once you know that it is dead, kubectl delete node {names}"
     if after is None:
-        ours = f"or for such cases kubectl annotate subnet {where} p2pnet.io/replace-lost-after=2m"
+        ours = f"or for such cases kubectl annotate subnet {where} {REPLACE_LOST}=2m"
         return SubnetProblem(
             "MachineLost", f"{'. '.join(said)}. Bring it back; {dead}; {ours} (two of a name may run then)"
         )
     due = max(machine.since for machine in lost) + after
-    when = "now" if due <= now else f"at {due:%H:%M:%S} UTC"
+    day = f"{due:%Y-%m-%d} " if due.date() != now.date() else ""
+    when = "now" if due <= now else f"at {day}{due:%H:%M:%S} UTC"
     return SubnetProblem(
         "MachineLost", f"{'. '.join(said)}. Its pods are made again elsewhere {when}; or bring it back, or {dead}"
     )

@@ -16,7 +16,8 @@ from p2pnet.model.text import some
 from p2pnet.operator.kube.api import CONFIG_MAP, POD, Object, meta, name_of, parse_time, time_text, uid_of
 from p2pnet.operator.kube.events import ObjectEvent
 from p2pnet.operator.kube.status import transitions
-from p2pnet.operator.subnet.context import PAUSED, LostMachine, Observed, SubnetContext
+from p2pnet.operator.subnet.annotations import PAUSED
+from p2pnet.operator.subnet.context import LostMachine, Observed, SubnetContext
 from p2pnet.operator.subnet.plan import Plan
 from p2pnet.operator.subnet.plan.configmaps import DOCUMENT_KEY, document
 from p2pnet.subnet.document import load_subnet

@@ -27,7 +27,8 @@ from p2pnet.model.errors import SpecError
 from p2pnet.model.text import some
 from p2pnet.operator.kube.api import POD, SECRET, Object, annotations_of, decoded, encoded, meta
 from p2pnet.operator.kube.desired import Action, Create, Patch
-from p2pnet.operator.subnet.context import FORCE_REPLACE, ROLE_LABEL, Observed, SubnetContext, SubnetProblem
+from p2pnet.operator.subnet.annotations import FORCE_REPLACE
+from p2pnet.operator.subnet.context import ROLE_LABEL, Observed, SubnetContext, SubnetProblem
 from p2pnet.operator.subnet.plan import leaves
 from p2pnet.operator.subnet.plan.leaves import lagging_leaves, lagging_trust
 from p2pnet.trust import BUNDLE_FILE, LAB_BUNDLE_FILE, Authority, Bundle
