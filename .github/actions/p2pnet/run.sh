@@ -20,8 +20,8 @@
 # Every option can be said by a variable: P2PNET_CI_ON, P2PNET_CI_CLUSTER, ... ; scenarios and gates one to a line in
 # P2PNET_CI_SCENARIOS and P2PNET_CI_GATE. Patterns in scenarios are expanded.
 #
-# In the folder: SCENARIO.json, .xml (JUnit), .md, .log and, where it did not pass and kept runs, .tar.gz of them; compare.json,
-# .md, .log; summary.md, which $GITHUB_STEP_SUMMARY gets, too; after a failure cluster/, what kubectl and kind say. What a former
+# In the folder: SCENARIO.json, .xml (JUnit), .md, .log and, where it did not pass and kept runs, .tar.gz of them: of several
+# trials that of the first that did not pass, and SCENARIO-seed-S.tar.gz of the others; compare.json, .md, .log; summary.md, which $GITHUB_STEP_SUMMARY gets, too; after a failure cluster/, what kubectl and kind say. What a former
 # run wrote there is removed first; other files are left alone. A scenario whose name is taken, or summary, compare or install,
 # has a number behind it.
 #
@@ -31,7 +31,8 @@ set -uo pipefail
 shopt -s nullglob
 
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-LOGS_S=60 # for kubectl and kind to say what they know
+LOGS_S=60 # for kubectl and kind to say what they know, and for a trial to be packed
+BUNDLES_MAX=20 # of the trials of one scenario
 SUMMARY_BYTES_MAX=900000 # GitHub takes 1 MiB from a step
 WRITTEN=.written # what a run wrote, in its folder: names, each with a NUL behind it
 
@@ -145,7 +146,7 @@ attempt() { # LOG COMMAND...: its stdout stays, its stderr is shown and kept; it
   local log=$1 ended tee
   shift
   echo "+ $*" >&2
-  exec 4> >(tee "$log" >&2)
+  exec 4> >(trap '' INT TERM HUP && exec tee "$log" >&2) # Ctrl-C is for p2pnet, whose last words this still takes
   tee=$!
   "$@" 2>&4 4>&- &
   child=$!
@@ -167,15 +168,32 @@ summarize() { # FILE, or words where it is not there
   echo >>"$results/summary.md"
 }
 
-collect() { # NAME: the runs of a scenario that kept one, packed
-  local run
-  run=$(python3 - "$results/$1.json" 2>/dev/null <<'END'
+kept_trials() { # FILE: `SEED RUN` of each trial that kept runs, the last of them; first those that did not pass
+  python3 - "$1" 2>/dev/null <<'END'
 import json, sys
-steps = json.load(open(sys.argv[1]))["steps"]
-print([step["run"] for step in steps if step.get("run")][-1])
+told = json.load(open(sys.argv[1]))
+steps = {"seed": 0, "runs": [step.get("run") for step in told["steps"]]}
+for trial in sorted(told.get("trials") or [steps], key=lambda one: one.get("verdict") == "pass"):
+    if runs := [run for run in trial["runs"] if run]:
+        print(trial["seed"], runs[-1])
 END
-  ) || return 0
-  timeout "$LOGS_S" p2pnet collect "$run" --output-file "$results/$1.tar.gz" >>"$results/$1.log" 2>&1
+}
+
+collect() { # NAME: the runs of a scenario, packed, a bundle for each trial: a run brings all of its trial
+  local own=$1 log=$results/$1.log kept packed=0 seed run name
+  mapfile -t kept < <(kept_trials "$results/$1.json")
+  while [ "$packed" -lt "${#kept[@]}" ]; do
+    if [ "$packed" -ge "$BUNDLES_MAX" ] || { [ "$stopped" = 1 ] && [ "$packed" -gt 0 ]; }; then
+      echo "run.sh: $own: $packed of ${#kept[@]} trials that kept runs are packed" | tee -a "$log" >&2
+      return 0
+    fi
+    read -r seed run <<<"${kept[packed]}"
+    name=$own
+    [ "$packed" = 0 ] || { name_for "$own-seed-$seed" && fresh "$name.tar.gz"; }
+    timeout "$LOGS_S" p2pnet collect "$run" --output-file "$results/$name.tar.gz" >>"$log" 2>&1 </dev/null ||
+      echo "run.sh: $own: run $run is not packed: $(grep '^error:' "$log" | tail -n 1)" >&2
+    packed=$((packed + 1))
+  done
 }
 
 cluster_says() { # what is there, and what it wrote

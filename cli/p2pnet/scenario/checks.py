@@ -5,10 +5,10 @@ from dataclasses import dataclass, field, replace
 
 from p2pnet.measure.expectations import parse
 from p2pnet.measure.pace import schedule
-from p2pnet.measure.report import artifacts_asked
 from p2pnet.model import limits
 from p2pnet.model.errors import SpecError
 from p2pnet.model.ids import client_among
+from p2pnet.model.jobs import artifacts_asked
 from p2pnet.scenario.expectations import read_expectation, runs_named
 from p2pnet.scenario.plan import EVERY_FAULT, SIZE_DEFAULT, fault_item, inject_count
 from p2pnet.scenario.spec import InjectSpec, Scenario, StepSpec, UpgradeSpec, WaitSpec
