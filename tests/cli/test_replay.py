@@ -114,6 +114,31 @@ def test_a_scenario_is_replayed_whole_to_the_same_digest(p2pnet: Call) -> None:
     assert [one["expr"] for one in found["expectations"]] == [one["expr"] for one in recorded["expectations"]]
 
 
+@pytest.mark.parametrize("older", [False, True], ids=["record", "older-record"])
+def test_a_scenario_that_ended_early_is_replayed_to_the_same_early_end(p2pnet: Call, *, older: bool) -> None:
+    story = write(
+        "story.yaml", "Scenario", subnet={"nodes": 5, "network": NETWORK},
+        steps=[
+            {"name": "a", "inject": {"count": 20, "rate": "10/s", "expect": "p95 <= 1ms"}},
+            {"name": "b", "inject": {"count": 2}},
+            {"expect": ["b.p95 <= 2s", "a.reach >= 1%"]},
+        ],
+    )  # fmt: skip
+    ended = p2pnet("run", story, "--on", "sim", "--seed", "5", "--stop-early", "-o", "json")
+    recorded, bundle = json.loads(ended.out), collected(p2pnet)
+    if older:
+        opened = open_bundle(Path(bundle))
+        record = json.loads(opened.document("scenario.json") or b"")
+        opened.close()
+        assert record.pop("stop_early") is True
+        bundle = repacked(bundle, "scenario.json", json.dumps(record).encode())
+    found = replayed(p2pnet, bundle)
+
+    assert (ended.code, recorded["steps"][1]["state"]) == (1, "not run")
+    assert (found["verdict"], found["digest"]["same"]) == ("reproduced", True)
+    assert found["digest"]["recorded"] == recorded["digest"]
+
+
 def test_without_the_published_files_the_history_is_another_and_that_is_said(p2pnet: Call) -> None:
     Path("photo.jpg").write_bytes(b"a photo" * 999)
     p2pnet("sim", "-f", subnet(), "photo.jpg")
@@ -309,8 +334,8 @@ def leaves(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [path, *(one for key, inner in items for one in leaves(inner, (*path, key)))]
 
 
-def repacked(bundle: str, name: str, data: bytes) -> None:
-    """The same bundle with another file in the place of one, whole by its manifest."""
+def repacked(bundle: str, name: str, data: bytes) -> str:
+    """The same bundle with another file in the place of one, whole by its manifest; its name."""
     opened = open_bundle(Path(bundle))
     (opened.state.root / name).write_bytes(data)
     files = {one.name: (opened.state.root / one.name).read_bytes() for one in opened.manifest.files}
@@ -322,6 +347,7 @@ def repacked(bundle: str, name: str, data: bytes) -> None:
         contents = [BundledContent(one, partial(io.BytesIO, files[one.name])) for one in entries]
         write_bundle(out, msgspec.structs.replace(opened.manifest, files=entries), contents)
     opened.close()
+    return "changed.tar.gz"
 
 
 @pytest.fixture

@@ -174,7 +174,11 @@ async def _replay_scenario(
     recorded = {step: _load_of(one) for step, one in records.items()} | _without_runs(plan, records)
     progress = ScenarioProgress(plan, session)
     stage = SimulatedStage(plan, seed=result.seed, state=state, folder=Path(), recorded=recorded)
-    runner = ScenarioRunner(plan, stage, seed=result.seed, tell=progress.hear, clock=time.monotonic, skipped=skipped)
+    # Older records say it with each run alone.
+    early = record.stop_early or any(one.run.request.stop_early for one in records.values())
+    runner = ScenarioRunner(
+        plan, stage, seed=result.seed, tell=progress.hear, clock=time.monotonic, skipped=skipped, stop_early=early
+    )
     trial = await runner.run()
     again = merged(plan, TARGET, [trial], seed=result.seed)
     replayed = {step.name: step.run for step in again.steps if step.run}
