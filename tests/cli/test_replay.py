@@ -166,9 +166,10 @@ def test_a_verdict_that_does_not_come_again_is_exit_1_and_says_so_plainly(p2pnet
     ("change", "why"),
     [
         ({"summary.json": None}, "has no report"),
+        ({"verdict": "invalid", "invalid": ["the lab died"], "digest": "00" * 32}, "was invalid: the lab died"),
         ({"verdict": "invalid", "invalid": ["the lab died"]}, "was invalid: the lab died"),
     ],
-    ids=["open", "invalid"],
+    ids=["open", "invalid", "invalid-same-history"],
 )
 def test_a_record_without_a_verdict_leaves_nothing_to_compare(
     p2pnet: Call, state: State, change: dict[str, Any], why: str
@@ -178,11 +179,46 @@ def test_a_record_without_a_verdict_leaves_nothing_to_compare(
     if "summary.json" in change:
         summary.unlink()
     else:
-        report = msgspec.structs.replace(archive.read_run(state, run)[1], digest="00" * 32, **change)  # type: ignore[type-var]
+        report = msgspec.structs.replace(archive.read_run(state, run)[1], **change)  # type: ignore[type-var]
         summary.write_bytes(archive.pretty(report))
     found = replayed(p2pnet, collected(p2pnet), code=5)
     assert found["verdict"] == "nothing to compare"
     assert why in found["why"][0]
+
+
+def test_an_invalid_scenario_has_nothing_to_compare_though_its_history_comes_again(p2pnet: Call) -> None:
+    story = write(
+        "story.yaml", "Scenario", subnet={"nodes": 4},
+        steps=[
+            {"fault": {"from": "node-1", "kill": True, "for": "60s"}},
+            {"name": "a", "inject": {"from": "node-1", "count": 2, "within": "2s"}},
+            {"expect": ["a.p95 <= 1s"]},
+        ],
+    )  # fmt: skip
+    assert p2pnet("run", story, "--on", "sim").code == 5
+    bundle = collected(p2pnet)
+    found = replayed(p2pnet, bundle, code=5)
+    assert (found["verdict"], found["recorded_verdict"], found["digest"]["same"]) == (
+        "nothing to compare",
+        "invalid",
+        True,
+    )
+    assert found["why"]
+    assert {(one["recorded_judged"], one["replayed_judged"]) for one in found["expectations"]} == {(False, False)}
+    shown = p2pnet("replay", bundle)
+    assert (shown.code, "NOTHING" in shown.out, "MISS" in shown.out) == (5, True, False)
+    assert "recorded not judged" in " ".join(shown.out.split())
+
+
+def test_an_equal_history_with_another_verdict_is_not_reproduced(p2pnet: Call, state: State) -> None:
+    run = json.loads(p2pnet("sim", "-f", subnet(), "-o", "json").out)["run"]
+    report = archive.read_run(state, run)[1]
+    assert report is not None
+    other = msgspec.structs.replace(report, verdict="fail")
+    (state.run(run) / archive.SUMMARY_FILE).write_bytes(archive.pretty(other))
+    found = replayed(p2pnet, collected(p2pnet), code=1)
+    assert (found["verdict"], found["digest"]["same"]) == ("not reproduced", True)
+    assert found["why"] == ["the record is a fail, the replay a pass"]
 
 
 # --- what live nodes recorded ---

@@ -19,6 +19,7 @@ from p2pnet.cli.simulating import simulated
 from p2pnet.cli.spec_file import supported
 from p2pnet.cli.stages.simulated import RecordedLoad, SimulatedStage
 from p2pnet.measure import replay as beside
+from p2pnet.measure.replay import JudgedValue
 from p2pnet.model.errors import SpecError
 from p2pnet.model.jobs import FaultTime, RunFile
 from p2pnet.model.replay import Replay, ReplayedExpectation, ReplayedRun
@@ -223,14 +224,8 @@ def _expectations(recorded: ScenarioRun, again: ScenarioRun) -> list[ReplayedExp
     found = []
     for one in recorded.expectations:
         other = replayed.get((one.step, one.name, one.expr))
-        found.append(
-            beside.beside(
-                one.expr,
-                (one.value, one.ok),
-                (None, False) if other is None else (other.value, other.ok),
-                step=one.step,
-            )
-        )
+        again_as = beside.NOT_JUDGED if other is None else JudgedValue(other.value, other.ok, other.judged)
+        found.append(beside.beside(one.expr, JudgedValue(one.value, one.ok, one.judged), again_as, step=one.step))
     return found
 
 
@@ -286,7 +281,7 @@ def _compared(record: RecordedRun, replayed: Report | None, state: State, *, ste
     return msgspec.structs.replace(
         found, republished=len(both), figures=beside.figures_beside(recorded, replayed),
         misses=beside.misses_of(before, after, both),
-        expectations=beside.expectations_beside(recorded.expectations, replayed.expectations),
+        expectations=beside.expectations_beside(recorded, replayed),
         digest=beside.digests_beside(recorded.digest, replayed.digest),
     )  # fmt: skip
 
@@ -294,16 +289,17 @@ def _compared(record: RecordedRun, replayed: Report | None, state: State, *, ste
 def _judged(
     replay: Replay, reasons: Mapping[str, Sequence[str]], *, interrupted: bool, invalid: Sequence[str] = ()
 ) -> Replay:
-    """With its verdict. Equal digests are one history, whatever it was worth."""
-    if replay.digest is not None and replay.digest.same:
-        return msgspec.structs.replace(replay, verdict="reproduced")
-    why = beside.why_incomparable(replay.runs, reasons) or [f"the record is invalid: {one}" for one in invalid[:1]]
+    """With its verdict. Equal digests are one history: what was made of it still has to be a verdict, and the same one."""
     if interrupted:  # half a history is another one, which says nothing
         return msgspec.structs.replace(replay, why=["the replay was interrupted"], digest=None)
+    same = replay.digest is not None and replay.digest.same
+    why = [] if same and _has_verdict(replay) else beside.why_incomparable(replay.runs, reasons)
+    if not why and not _has_verdict(replay):
+        why = [f"the record is invalid: {next(iter(invalid), 'no reason is recorded')}"]
     if why:
         return msgspec.structs.replace(replay, why=why)
     limits = list(replay.not_reproduced)
-    if replay.digest is not None:
+    if replay.digest is not None and not same:
         limits.insert(
             0,
             f"the same history: the digests differ (recorded by p2pnet {replay.version}, this is {version('p2pnet')})",
@@ -318,3 +314,7 @@ def _judged(
     return msgspec.structs.replace(
         replay, verdict="not reproduced" if why else "reproduced", why=why, not_reproduced=limits
     )
+
+
+def _has_verdict(replay: Replay) -> bool:
+    return replay.recorded_verdict in ("pass", "fail")
