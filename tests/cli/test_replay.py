@@ -6,6 +6,7 @@ import io
 import json
 import os
 import random
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -112,6 +113,37 @@ def test_a_scenario_is_replayed_whole_to_the_same_digest(p2pnet: Call) -> None:
     assert [run["step"] for run in found["runs"]] == ["before", "dark"]
     assert all(run["digest"]["same"] for run in found["runs"])
     assert [one["expr"] for one in found["expectations"]] == [one["expr"] for one in recorded["expectations"]]
+
+
+FILES_STORY: list[dict[str, Any]] = [
+    {"name": "a", "inject": {"files": ["photo.jpg"], "count": 2}},
+    {"fault": {"from": "node-1", "loss": "20%"}},
+    {"name": "b", "inject": {"size": "2KiB"}},
+]
+
+
+def test_the_replay_of_a_scenario_is_carried_away_and_replayed_as_that_scenario(p2pnet: Call) -> None:
+    Path("photo.jpg").write_bytes(b"a photo" * 99)
+    p2pnet("run", write("story.yaml", "Scenario", subnet={"nodes": 4}, steps=FILES_STORY), "--on", "sim")
+    first = replayed(p2pnet, collected(p2pnet))
+    second = replayed(p2pnet, collected(p2pnet, first["runs"][-1]["replay"]))
+    assert (second["scenario"], [run["step"] for run in second["runs"]]) == ("demo", ["a", "b"])
+    assert [run["run"] for run in second["runs"]] == [run["replay"] for run in first["runs"]]
+    assert second["digest"] == first["digest"]
+
+    third = replayed(p2pnet, collected(p2pnet, second["runs"][-1]["replay"], "--no-payloads"))
+    assert not third["digest"]["same"]
+    assert any("file photo.jpg: its bytes are not in the bundle" in one for one in third["not_reproduced"])
+
+
+def test_files_of_a_step_whose_run_is_gone_are_named_as_other_bytes(p2pnet: Call, state: State) -> None:
+    Path("photo.jpg").write_bytes(b"a photo" * 99)
+    story = write("story.yaml", "Scenario", subnet={"nodes": 4}, steps=FILES_STORY)
+    recorded = json.loads(p2pnet("run", story, "--on", "sim", "-o", "json").out)
+    shutil.rmtree(state.run(recorded["steps"][0]["run"]))
+    found = replayed(p2pnet, collected(p2pnet))
+    assert ([run["step"] for run in found["runs"]], found["digest"]["same"]) == (["b"], False)
+    assert "file photo.jpg: its bytes are not in the bundle, others of 64 KiB stand for them" in found["not_reproduced"]
 
 
 @pytest.mark.parametrize("older", [False, True], ids=["record", "older-record"])

@@ -10,6 +10,7 @@ import msgspec
 from p2pnet.broadcast.loading import OURS
 from p2pnet.cli.capacity import check_simulated, this_machine
 from p2pnet.cli.outcome import CommandError
+from p2pnet.cli.replay_limits import other_bytes
 from p2pnet.cli.replay_record import UNKNOWN_BYTES, RecordedRun, read_recorded
 from p2pnet.cli.run_receipts import receipt_rows
 from p2pnet.cli.scenario_progress import ScenarioProgress
@@ -36,7 +37,7 @@ from p2pnet.sim.simulate import TARGET, SimLoad
 from p2pnet.store import State, archive
 from p2pnet.store.bundle_format import BundleError
 from p2pnet.store.bundles import OpenedBundle
-from p2pnet.store.scenario_records import runs_of_record
+from p2pnet.store.scenario_records import keep_record, runs_of_record
 from p2pnet.store.simulated import published_indexes
 from p2pnet.subnet.document import load_subnet, nodes_max_of, to_document
 from p2pnet.subnet.faults import read_fault, victims
@@ -172,7 +173,8 @@ async def _replay_scenario(
         limits.append(
             "how long the steps took: they follow each other as written, each as fast as the simulator is done with it"
         )
-    recorded = {step: _load_of(one) for step, one in records.items()} | _without_runs(plan, records)
+    absent = _without_runs(plan, records)
+    recorded = {step: _load_of(one) for step, one in records.items()} | absent
     progress = ScenarioProgress(plan, session)
     stage = SimulatedStage(plan, seed=result.seed, state=state, folder=Path(), recorded=recorded)
     # Older records say it with each run alone.
@@ -182,7 +184,12 @@ async def _replay_scenario(
     )
     trial = await runner.run()
     again = merged(plan, TARGET, [trial], seed=result.seed)
+    # Beside the replays, so that they can be carried away as one, too.
+    kept = {"subnet": to_document(plan.subnet), "skipped": skipped, "stop_early": early, "result": again}
+    keep_record(state, msgspec.structs.replace(record, **kept))
     replayed = {step.name: step.run for step in again.steps if step.run}
+    for name in [name for step, load in absent.items() if step in replayed for name, _ in load.payloads]:
+        limits.append(other_bytes(name, f"others of {format_size(UNKNOWN_BYTES)}"))
     runs = [_compared(one, _report(state, replayed.get(step)), state, step=step) for step, one in records.items()]
     # What a step expected is judged as a step of the scenario, once.
     runs = [msgspec.structs.replace(one, expectations=[]) for one in runs]
