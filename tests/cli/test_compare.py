@@ -9,8 +9,11 @@ from typing import Any
 import jsonschema
 import pytest
 
+from p2pnet.cli.comparing import Paired, pair_up
+from p2pnet.cli.trials import TrialResults
 from p2pnet.cli.verbs.schema import schema_of
 from p2pnet.measure import statistics
+from p2pnet.model.trials import TrialFailure
 from p2pnet.present.comparison import MARKER
 
 ROOT = Path(__file__).parents[2]
@@ -113,6 +116,10 @@ def test_two_kept_runs_are_compared_by_their_artifacts(p2pnet: Compare, document
     assert (found["trials"], found["base"]["artifacts"], found["gates"][0]["verdict"]) == (0, 12, "regression")
     assert p2pnet("compare", "slow", "fast").code == 0
     assert p2pnet("compare", "fast", "fast").code == 0
+    for words in (("--trials", "50"), ("--count", "9"), ("--client", "nosuch"), ("--jobs", "2"), ("--on", "sim")):
+        refused = p2pnet("compare", "fast", "slow", *words)
+        assert refused.code == 2
+        assert f"compared as they are kept: {' '.join(words)} is for trials" in refused.err
     refused = p2pnet("compare", "fast", "slow", "--gate", "bytes:+1%")
     assert refused.code == 2
     assert "has no spread" in refused.err
@@ -140,6 +147,15 @@ def test_what_is_wrong_is_said_before_anything_is_measured(
     assert ended.code == 2, ended.err
     assert said in ended.err
     assert "simulated" not in ended.err
+
+
+def test_lost_trials_are_told_in_the_order_of_their_seeds_whichever_ended_first() -> None:
+    done = Paired()
+    lost = [TrialFailure(seed, "gone") for seed in (44, 42, 43)]
+    pair_up(TrialResults(failed=lost[:2]), TrialResults(failed=lost), done)
+    assert [(one.seed, one.side) for one in done.lost] == [
+        (42, "base"), (42, "head"), (43, "head"), (44, "base"), (44, "head"),
+    ]  # fmt: skip
 
 
 def test_what_there_is_no_memory_for_is_refused(p2pnet: Compare, documents: Any) -> None:

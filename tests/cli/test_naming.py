@@ -126,6 +126,24 @@ async def test_trace_without_an_artifact_takes_the_telling_one_of_the_latest_run
         await telling_artifact(kept, "nobody")
 
 
+async def test_a_run_that_goes_on_counts_as_the_latest_for_its_artifacts_too(kept: Any, report: Report) -> None:
+    file = archive.read_run_file(kept.state, RUNS[2][0])
+    going = msgspec.structs.replace(
+        file, run="r-20261123-080000-77", created_at=9.0, state="running", artifacts=["dd" * 32, "ee" * 32],
+        names=["a", "b"],
+    )  # fmt: skip
+    folder = kept.state.run(going.run)
+    folder.mkdir()
+    (folder / "run.json").write_bytes(archive.pretty(going))
+    queued = msgspec.structs.replace(going, run="r-20261123-080001-78", created_at=10.0, artifacts=[], state="queued")
+    folder = kept.state.run(queued.run)
+    folder.mkdir()
+    (folder / "run.json").write_bytes(archive.pretty(queued))
+    told = [await choose_artifact(word, kept, "demo") for word in ("latest", "-2", "-3", "b")]
+    assert told == ["ee" * 32, "dd" * 32, THIRD, "ee" * 32]
+    assert await telling_artifact(kept, "demo") == "dd" * 32
+
+
 def test_minus_one_is_a_run_on_the_command_line_and_still_a_value_after_an_option(
     kept: Any, p2pnet: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

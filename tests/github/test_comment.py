@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -159,6 +160,57 @@ def test_a_busy_server_is_asked_again_and_a_refusal_is_told_with_what_would_help
     github.answers = [(403, {})]
     optional = comment(github, "newer", "--optional")
     assert (optional.returncode, optional.stderr.split(":")[0]) == (0, "warning")
+
+
+def test_what_a_job_cannot_help_is_a_warning_where_the_comment_is_optional(github: FakeGitHub) -> None:
+    nowhere = {"GITHUB_REF": "refs/heads/main"}
+    for environ, said in ((nowhere, "for no pull request"), ({"GITHUB_TOKEN": ""}, "no token")):
+        ended = comment(github, "new", "--optional", **environ)
+        assert (ended.returncode, ended.stdout) == (0, "")
+        assert ended.stderr.startswith("warning: no comment: ")
+        assert said in ended.stderr
+    for status in (401, 404, 422):
+        github.answers = [(status, {})]
+        assert comment(github, "new", "--optional").returncode == 0
+    assert github.comments == []
+
+
+@pytest.mark.parametrize(
+    ("words", "environ", "code", "said"),
+    [
+        (("--name", "a -- b"), {}, 2, "--name"), ((), {"GITHUB_REPOSITORY": ""}, 2, "which repository"),
+        ((), {"GITHUB_API_URL": "http://github.example"}, 2, "https alone"), (("--pull", "x"), {}, 2, "--pull"),
+        ((), {"GITHUB_API_URL": "http://127.0.0.1:1"}, 1, "cannot be reached"),
+    ],
+)  # fmt: skip
+def test_a_mistake_and_a_server_that_is_away_are_errors_even_where_the_comment_is_optional(
+    github: FakeGitHub, words: tuple[str, ...], environ: dict[str, str], code: int, said: str
+) -> None:
+    ended = comment(github, "new", "--optional", *words, **environ)
+    assert ended.returncode == code
+    assert said in ended.stderr
+    assert "warning" not in ended.stderr
+
+
+def test_a_server_that_stays_broken_or_speaks_no_http_was_not_reached(github: FakeGitHub) -> None:
+    github.answers = [(502, {})] * 4
+    assert comment(github, "new", "--optional").returncode == 1
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(PATIENCE_S)
+        thread = threading.Thread(target=_talk, args=(server,))
+        thread.start()
+        ended = comment(github, "new", GITHUB_API_URL=f"http://127.0.0.1:{server.getsockname()[1]}")
+        thread.join()
+    assert (ended.returncode, ended.stderr.split(" http")[0]) == (1, "error:")
+    assert "cannot be reached" in ended.stderr
+
+
+def _talk(server: socket.socket) -> None:
+    for _ in range(4):
+        connection, _ = server.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(b"who is there?\r\n\r\n")
 
 
 def test_the_token_does_not_follow_a_redirect_nor_go_without_https(github: FakeGitHub) -> None:

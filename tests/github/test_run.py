@@ -1,5 +1,6 @@
 """The script that any CI runs, and the action around it: which commands it gives, what it leaves, and whose exit code it is."""
 
+import json
 import os
 import re
 import shutil
@@ -31,10 +32,15 @@ case $1 in
     [ "$code" != 2 ] || { echo "error: cannot read $2" >&2; exit 2; }
     echo "## $2" >"$(option --md)"
     echo "<testsuites/>" >"$(option --junit)"
-    echo '{"steps": [{"run": null}, {"run": "r-of-'"$2"'"}, {"run": null}]}'
+    more=', "trials": '
+    echo '{"steps": [{"run": null}, {"run": "r-of-'"$2"'"}, {"run": null}]'"${TRIALS:+$more$TRIALS}"'}'
     exit "$code" ;;
-  compare) echo "<!-- p2pnet compare -->" >"$(option --md)"; exit "${COMPARED:-0}" ;;
-  collect) touch "$(option --output-file)" ;;
+  compare)
+    [ "${COMPARED:-0}" != 2 ] || { echo "error: no such side" >&2; exit 2; }
+    echo "<!-- p2pnet compare -->" >"$(option --md)"; exit "${COMPARED:-0}" ;;
+  collect)
+    [ -z "${NOT_COLLECTED:-}" ] || { echo "error: it is gone" >&2; exit "$NOT_COLLECTED"; }
+    touch "$(option --output-file)" ;;
   install) [ -z "${NOT_INSTALLED:-}" ] || { echo "error: no room" >&2; exit "$NOT_INSTALLED"; } ;;
 esac
 """
@@ -55,6 +61,7 @@ class Ci:
         self.environment = kept | {"SAID": str(folder / "said"), "PATH": f"{programs}:{os.environ['PATH']}"}
 
     def scenario(self, name: str, code: int = 0) -> str:
+        (self.folder / name).parent.mkdir(exist_ok=True)
         (self.folder / name).write_text(str(code))
         return name
 
@@ -71,9 +78,11 @@ class Ci:
         return [line.replace(here, "") for line in lines if line.startswith(beginnings or ("",))]
 
     def results(self) -> set[str]:
-        return {
-            str(one.relative_to(self.folder / "p2pnet-results")) for one in (self.folder / "p2pnet-results").rglob("*")
-        }
+        folder = self.folder / "p2pnet-results"
+        return {str(one.relative_to(folder)) for one in folder.rglob("*") if one.name != ".written"}
+
+    def summary(self) -> str:
+        return (self.folder / "p2pnet-results" / "summary.md").read_text()
 
 
 @pytest.fixture
@@ -100,7 +109,7 @@ def test_every_scenario_is_run_and_the_first_failure_is_the_exit_code(ci: Ci) ->
     collected = [f"p2pnet collect r-of-{name} --output-file p2pnet-results/{name[0]}.tar.gz" for name in names[1:3]]
     assert ci.said("p2pnet collect") == collected
     assert ci.said("kubectl", "kind") == []
-    summary = (ci.folder / "p2pnet-results" / "summary.md").read_text()
+    summary = ci.summary()
     assert "## a.yaml\n\n## b.yaml\n\n## c.yaml\n" in summary
     assert "**none** ended with exit code 2: error: cannot read none.yaml" in summary
 
@@ -117,10 +126,7 @@ def test_what_keeps_the_operator_from_working_ends_it_with_that_exit_code(ci: Ci
     done = ci(ci.scenario("a.yaml"), NOT_INSTALLED="4")
     assert done.returncode == 4
     assert ci.said("p2pnet run") == []
-    assert (
-        "**p2pnet install** ended with exit code 4: error: no room"
-        in (ci.folder / "p2pnet-results" / "summary.md").read_text()
-    )
+    assert "**p2pnet install** ended with exit code 4: error: no room" in ci.summary()
 
 
 @pytest.mark.parametrize(("there", "deleted"), [("", ["kind delete cluster --name p2pnet"]), ("p2pnet", [])])
@@ -153,8 +159,117 @@ def test_a_regression_is_the_exit_code_and_the_comment_is_asked_for(ci: Ci) -> N
     words = ["--on", "sim", "--base", "1", "--head", "2", "--comment", "--compare-on", "kind"]
     done = ci(*words, COMPARED="6")
     assert done.returncode == 6
-    assert "no comment: which repository?" in done.stderr  # comment.py says what it wants
+    assert "error: which repository?" in done.stderr  # comment.py says what it wants
     assert ci.said("p2pnet compare")[0].startswith("p2pnet compare 1 2 --on kind --context kind-p2pnet --md ")
+
+
+def test_a_comment_that_cannot_be_written_fails_a_job_that_would_pass_unless_that_is_no_fault_of_its_own(
+    ci: Ci,
+) -> None:
+    words = ["--on", "sim", "--base", "1", "--head", "2", "--comment"]
+    assert ci(*words).returncode == 2  # no repository is named
+    told = {"GITHUB_REPOSITORY": "a/b", "GITHUB_TOKEN": "t", "P2PNET_COMMENT_PAUSE_S": "0.01", "no_proxy": "127.0.0.1"}
+    told["GITHUB_API_URL"] = "http://127.0.0.1:1"
+    assert ci(*words, **told).returncode == 0  # a push has no pull request
+    assert ci(*words, **told, GITHUB_REF="refs/pull/7/merge").returncode == 1  # nobody listens there
+    assert ci(*words, **told, GITHUB_REF="refs/pull/7/merge", COMPARED="6").returncode == 6
+
+
+@pytest.mark.parametrize("verdicts", [("fail", "fail"), ("pass", "fail", "pass", "invalid")])
+def test_every_trial_that_kept_runs_is_packed_first_those_that_did_not_pass(ci: Ci, verdicts: tuple[str, ...]) -> None:
+    trials = [{"seed": 42 + i, "verdict": one, "runs": [f"r-{i}-1", f"r-{i}-2"]} for i, one in enumerate(verdicts)]
+    order = sorted(range(len(verdicts)), key=lambda i: verdicts[i] == "pass")
+    done = ci("--on", "local", ci.scenario("a.yaml", 1), TRIALS=json.dumps(trials))
+    assert done.returncode == 1
+    names = ["a.tar.gz", *(f"a-seed-{42 + i}.tar.gz" for i in order[1:])]
+    packed = [(line.split()[2], Path(line.split()[-1]).name) for line in ci.said("p2pnet collect")]
+    assert packed == [(f"r-{i}-2", name) for i, name in zip(order, names, strict=True)]
+
+
+def test_trials_without_runs_are_not_packed_and_of_many_no_more_than_twenty(ci: Ci) -> None:
+    none = [{"seed": seed, "verdict": "fail", "runs": []} for seed in range(3)]
+    ci("--on", "sim", ci.scenario("a.yaml", 1), TRIALS=json.dumps(none))
+    assert ci.said("p2pnet collect") == []
+    many = [*none, *({"seed": seed, "verdict": "fail", "runs": [f"r-{seed}"]} for seed in range(3, 25))]
+    done = ci("--on", "local", "a.yaml", TRIALS=json.dumps(many))
+    assert "run.sh: a: 20 of 22 trials that kept runs are packed" in done.stderr
+    assert len(ci.said("p2pnet collect")) == 20
+
+
+def test_the_bundle_of_a_trial_takes_no_other_scenarios_name(ci: Ci) -> None:
+    trials = [{"seed": seed, "verdict": "fail", "runs": [f"r-{seed}"]} for seed in (1, 2)]
+    names = [ci.scenario("a-seed-2.yaml", 0), ci.scenario("a.yaml", 1)]
+    ci("--on", "local", *names, TRIALS=json.dumps(trials))
+    assert {one for one in ci.results() if one.endswith(".gz")} == {"a.tar.gz", "a-seed-2-1.tar.gz"}
+
+
+def test_a_run_that_cannot_be_packed_is_told(ci: Ci) -> None:
+    done = ci("--on", "sim", ci.scenario("a.yaml", 1), NOT_COLLECTED="2")
+    assert done.returncode == 1
+    assert "run.sh: a: run r-of-a.yaml is not packed: error: it is gone" in done.stderr
+
+
+# --- the folder ---
+
+
+def test_a_comparison_that_fails_shows_no_table_of_a_run_before_it(ci: Ci) -> None:
+    words = ["--on", "sim", "--base", "1", "--head", "2", "--comment"]
+    assert ci(*words[:-1]).returncode == 0
+    assert ci.summary() == "<!-- p2pnet compare -->\n\n"
+    done = ci(*words, COMPARED="2")
+    assert done.returncode == 2
+    assert "comment" not in done.stderr  # there is nothing to say in one
+    assert ci.summary() == "**compare** ended with exit code 2: error: no such side\n\n"
+    assert ci.results() == {"compare.json", "compare.log", "summary.md"}
+
+
+def test_nothing_that_a_run_wrote_is_there_after_the_next(ci: Ci) -> None:
+    first = ci(ci.scenario("a.yaml", 1), ci.scenario("x one.yaml"), "--base", "1", "--head", "2")
+    assert first.returncode == 1
+    assert {"a.tar.gz", "a.xml", "x one.json", "compare.md", "install.log", "cluster/events.txt"} <= ci.results()
+    second = ci("--on", "sim", "none.yaml")
+    assert second.returncode == 2
+    assert ci.results() == {"none.json", "none.log", "summary.md"}
+    assert "what a former run wrote" in second.stderr
+
+
+def test_files_of_others_in_the_folder_stay_as_they_are(ci: Ci) -> None:
+    mine = {"a.json": "a scenario", "b.md": "what b is for", "cluster/kind.yaml": "of mine", "-n.txt": "a note"}
+    for name, text in mine.items():
+        (ci.folder / name).parent.mkdir(exist_ok=True)
+        (ci.folder / name).write_text(text)
+    words = ["--results", ".", ci.scenario("a.yaml"), ci.scenario("b.yaml", 1)]
+    for _ in range(2):
+        assert ci(*words).returncode == 1
+        assert {name: (ci.folder / name).read_text() for name in mine} == mine
+        assert sorted(one.name for one in ci.folder.glob("*.xml")) == ["a-1.xml", "b-1.xml"]
+        assert ci.said("kubectl")[-1].startswith("kubectl --context kind-p2pnet logs")
+
+
+def test_a_list_of_former_files_removes_nothing_outside_the_folder(ci: Ci) -> None:
+    (ci.folder / "p2pnet-results").mkdir()
+    (ci.folder / "mine").write_text("stays")
+    (ci.folder / "p2pnet-results" / ".written").write_text("../mine\0..\0.\0\0/\0" + f"{ci.folder}/mine\0")
+    assert ci("--on", "sim", ci.scenario("a.yaml")).returncode == 0
+    assert (ci.folder / "mine").read_text() == "stays"
+
+
+def test_scenarios_with_the_name_of_another_output_have_files_of_their_own(ci: Ci) -> None:
+    names = ["summary.yaml", "compare.yaml", "install.yaml", "a-2.yaml", "a.yaml", "ab.yaml"]
+    names += ["x/a.yaml", "y/a.yaml", "y/a-1.yaml"]
+    step, words = ci.folder / "step.md", ["--base", "1", "--head", "2"]
+    done = ci(*[ci.scenario(name, 1) for name in names], *words, GITHUB_STEP_SUMMARY=str(step))
+    assert done.returncode == 1
+    assert step.read_text() == "".join(f"## {name}\n\n" for name in names) + "<!-- p2pnet compare -->\n\n"
+    stems = ["summary-1", "compare-1", "install-1", "a-2", "a", "ab", "a-1", "a-3", "a-1-1"]
+    written = {f"{stem}.{ending}" for stem in stems for ending in ("json", "xml", "md", "log", "tar.gz")}
+    others = {"summary.md", "compare.json", "compare.md", "compare.log", "install.log"}
+    assert {one for one in ci.results() if not one.startswith("cluster")} == written | others
+    results = ci.folder / "p2pnet-results"
+    assert (results / "compare.md").read_text() == "<!-- p2pnet compare -->\n"
+    assert "r-of" not in (results / "compare.json").read_text()
+    assert (results / "a-3.md").read_text() == "## y/a.yaml\n"
+    assert "run.sh: x/a.yaml: its files are a-1.*, for a.* is taken" in done.stderr
 
 
 def test_the_job_gets_its_summary_and_outputs(ci: Ci) -> None:
@@ -164,20 +279,26 @@ def test_the_job_gets_its_summary_and_outputs(ci: Ci) -> None:
     assert output.read_text() == f"exit-code=1\nresults={ci.folder.resolve()}/p2pnet-results\n"
 
 
-def test_ci_that_cancels_lets_p2pnet_end_in_order(ci: Ci) -> None:
+@pytest.mark.parametrize("to_all", [False, True], ids=["SIGTERM to the script", "Ctrl-C to all of them"])
+def test_ci_that_cancels_lets_p2pnet_end_in_order(ci: Ci, to_all: bool) -> None:
     name = ci.scenario("a.yaml")
     (ci.folder / f"{name}.slow").touch()
     words = ["bash", str(SCRIPT), "--on", "sim", name, ci.scenario("b.yaml")]
     with subprocess.Popen(
-        words, cwd=ci.folder, env=ci.environment, stderr=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL
-    ) as process:
+        words, cwd=ci.folder, env=ci.environment, stderr=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as process:  # fmt: skip
         log, deadline = ci.folder / "p2pnet-results" / "a.log", time.monotonic() + PATIENCE_S
         while not (log.exists() and "begun" in log.read_text()):
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=PATIENCE_S)
+        if to_all:
+            os.killpg(process.pid, signal.SIGINT)
+        else:
+            process.send_signal(signal.SIGTERM)
+        said = process.communicate(timeout=PATIENCE_S)[1]
     assert process.returncode == 130
+    assert "interrupted" in said
     assert len(ci.said("p2pnet run")) == 1
     assert "interrupted" in log.read_text()
 

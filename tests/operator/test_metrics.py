@@ -33,6 +33,10 @@ async def test_a_subnets_series_go_with_it() -> None:
     assert await controller.reconcile(world.key) is not None
     assert "p2pnet_subnet_nodes" in series()
     assert "p2pnet_certificate_expiry_timestamp_seconds" in series()
+    renewed_before_s = metrics.registry.get_sample_value(
+        "p2pnet_certificate_renew_before_seconds", {"namespace": KEY.namespace, "subnet": KEY.name}
+    )
+    assert renewed_before_s == world.context().subnet.spec.identity.renew_before_seconds
     assert "p2pnet_subnet_condition" in series()
     assert "p2pnet_subnet_condition_reason" in series()
     world.api.remove(SUBNET, "demo")

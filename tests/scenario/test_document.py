@@ -125,7 +125,10 @@ CASES: list[tuple[list[dict[str, Any]], str]] = [
         "no run before this step has the name 'a': give the inject step a name",
     ),
     ([{"name": "b", **INJECT}, {"expect": "a.p95 <= 1s"}], "has the name 'a': one of b"),
-    ([{"expect": "a.p95 <= 1s"}, {"name": "a", **INJECT}], "spec.steps[0].expect[0]: no run before this step"),
+    (
+        [{"expect": "a.p95 <= 1s"}, {"parallel": [INJECT, {"name": "a", **INJECT}]}],
+        "spec.steps[0].expect[0]: no run before this step has the name 'a', it is spec.steps[1].parallel[1]: put this",
+    ),
     (
         [{"parallel": [{"name": "a", **INJECT}, {"expect": "a.p95 <= 1s"}]}],
         "a (spec.steps[0].parallel[0]) is no inject step that is over before this one",

@@ -24,6 +24,9 @@ def test_a_metric_is_compared_with_a_value_by_the_grammar_of_runs(text):
         ("roll.p99 <= 1.5 * clean.p99", ("roll", "p99", "<=", 1.5, "clean", "p99")),
         ("roll.p99<=clean.p50", ("roll", "p99", "<=", 1.0, "clean", "p50")),
         ("b.bytes < 2*a.duplicates", ("b", "bytes", "<", 2.0, "a", "duplicates")),
+        ("a.p99 <= 2.p99", ("a", "p99", "<=", 1.0, "2", "p99")),
+        ("2.p99 <= 1.5 * 3-4.p50", ("2", "p99", "<=", 1.5, "3-4", "p50")),
+        ("a. p99 <= 2 * b. p99", ("a", "p99", "<=", 2.0, "b", "p99")),
     ],
 )
 def test_a_metric_is_compared_with_a_multiple_of_another_run_s(text, meant):
@@ -55,6 +58,13 @@ def test_a_wrong_one_says_where_and_what_is_wanted(text, said):
         read_expectation(text)
     assert said in str(error.value)
     assert repr(text.strip()) in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["a.p95 <= 1.5s", " a. p95 <= 1.5s ", "1.p95 <= 1.5s"])
+def test_blanks_around_what_is_judged_within_the_run_are_no_part_of_it(text):
+    one = read_expectation(text)
+    assert isinstance(one, Absolute)
+    assert one.expectation.expr == "p95 <= 1.5s"
 
 
 def test_what_is_compared_with_a_value_is_judged_within_the_run():

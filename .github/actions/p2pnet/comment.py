@@ -11,11 +11,13 @@ FILE is Markdown, such as `p2pnet compare ... --md FILE` writes; `-` is stdin. T
 | GITHUB_EVENT_PATH, else GITHUB_REF | which pull request; or `--pull N` |
 | GITHUB_API_URL | of an own server; GitHub sets it |
 
-Exit codes: 0 done, or with `--optional` refused (a fork's token may only read); 1 GitHub refused, or was not to be reached;
-2 usage. Needs nothing but Python 3.10.
+Exit codes: 0 done, or with `--optional` not for this job to do: GitHub refused (a fork's token may only read), there is no
+token (a fork gets no secrets) or no pull request; 1 GitHub refused, or was not to be reached; 2 usage. Needs nothing but
+Python 3.10.
 """
 
 import argparse
+import http.client
 import json
 import os
 import re
@@ -40,15 +42,17 @@ ANSWER_BYTES_MAX = 16 << 20
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._/-]{0,60}")
 MARKER = re.compile(r"<!-- p2pnet [^\n]{1,80} -->\s*")
 CUT = "\n\n*Cut: a comment holds no more.*\n"
+REFUSED = range(400, 500)
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class CommentError(Exception):
-    """What is wrong, in a sentence; `code` is the exit code."""
+    """What is wrong, in a sentence; `code` is the exit code. `barred`: this job may not, or has nothing to comment on."""
 
-    def __init__(self, message: str, code: int = 1) -> None:
+    def __init__(self, message: str, code: int = 1, *, barred: bool = False) -> None:
         super().__init__(message)
         self.code = code
+        self.barred = barred
 
 
 class _Unfollowed(urllib.request.HTTPRedirectHandler):
@@ -103,13 +107,12 @@ class Comments:
                 said, retry = _said(error), _retry_s(error)
                 if attempt == TRIES or (error.code < 500 and retry is None):
                     raise CommentError(
-                        f"{method} {path.partition('?')[0]}: {error.code} {said}{_hint(error.code)}"
+                        f"{method} {path.partition('?')[0]}: {error.code} {said}{_hint(error.code)}",
+                        barred=error.code in REFUSED,
                     ) from None
                 wait_s = pause_s if retry is None else retry
-            except (
-                OSError,
-                ValueError,
-            ) as error:  # a POST that was done all the same is found by its marker the next time
+            except (OSError, ValueError, http.client.HTTPException) as error:
+                # a POST that was done all the same is found by its marker the next time
                 if attempt == TRIES:
                     raise CommentError(f"{self._api} cannot be reached: {error}") from None
                 wait_s = pause_s
@@ -160,7 +163,8 @@ def pull_of(environ: Mapping[str, str]) -> int:
     match = re.fullmatch(r"refs/pull/([0-9]+)/(?:merge|head)", environ.get("GITHUB_REF", ""))
     if match:
         return int(match[1])
-    raise CommentError("this runs for no pull request: give --pull N, or run it in a workflow on: pull_request", 2)
+    words = "this runs for no pull request: give --pull N, or run it in a workflow on: pull_request"
+    raise CommentError(words, 2, barred=True)
 
 
 def main(words: list[str] | None = None) -> int:
@@ -172,12 +176,12 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--name", default="compare", help="which comment, where there are several (default: compare)")
     parser.add_argument("--pull", type=int, metavar="N", help="the pull request")
     parser.add_argument("--repository", metavar="OWNER/NAME", default=os.environ.get("GITHUB_REPOSITORY", ""))
-    parser.add_argument("--optional", action="store_true", help="a refusal is a warning: a fork's token may only read")
+    parser.add_argument("--optional", action="store_true", help="no leave, no token or no pull request is a warning")
     options = parser.parse_args(words)
     try:
         said = _run(options, os.environ)
     except CommentError as error:
-        if options.optional:
+        if options.optional and error.barred:
             print(f"warning: no comment: {error}", file=sys.stderr)  # noqa: T201
             return 0
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
@@ -193,7 +197,8 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> str:
         raise CommentError("which repository? give --repository OWNER/NAME, or set GITHUB_REPOSITORY", 2)
     token = environ.get("GITHUB_TOKEN") or environ.get("GH_TOKEN") or ""
     if not token.strip():
-        raise CommentError("no token: set GITHUB_TOKEN, in a workflow env: {GITHUB_TOKEN: ${{ github.token }}}", 2)
+        words = "no token: set GITHUB_TOKEN, in a workflow env: {GITHUB_TOKEN: ${{ github.token }}}"
+        raise CommentError(words, 2, barred=True)
     api = environ.get("GITHUB_API_URL") or API
     parts = urllib.parse.urlsplit(api)
     if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK):

@@ -20,16 +20,21 @@
 # Every option can be said by a variable: P2PNET_CI_ON, P2PNET_CI_CLUSTER, ... ; scenarios and gates one to a line in
 # P2PNET_CI_SCENARIOS and P2PNET_CI_GATE. Patterns in scenarios are expanded.
 #
-# In the folder: SCENARIO.json, .xml (JUnit), .md, .log and, where it did not pass, .tar.gz of its runs; compare.json, .md,
-# .log; summary.md, which $GITHUB_STEP_SUMMARY gets, too; after a failure cluster/, what kubectl and kind say.
+# In the folder: SCENARIO.json, .xml (JUnit), .md, .log and, where it did not pass and kept runs, .tar.gz of them: of several
+# trials that of the first that did not pass, and SCENARIO-seed-S.tar.gz of the others; compare.json, .md, .log; summary.md, which $GITHUB_STEP_SUMMARY gets, too; after a failure cluster/, what kubectl and kind say. What a former
+# run wrote there is removed first; other files are left alone. A scenario whose name is taken, or summary, compare or install,
+# has a number behind it.
 #
-# The exit code is p2pnet's: that of the first command that did not end with 0. All scenarios are run whatever the others did.
+# The exit code is p2pnet's: that of the first command that did not end with 0; where all did, 1 for a comment that could not be
+# written, 2 for one that was not told whereto. No leave to write, no token or no pull request is a warning. All scenarios are run whatever the others did.
 set -uo pipefail
 shopt -s nullglob
 
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-LOGS_S=60 # for kubectl and kind to say what they know
+LOGS_S=60 # for kubectl and kind to say what they know, and for a trial to be packed
+BUNDLES_MAX=20 # of the trials of one scenario
 SUMMARY_BYTES_MAX=900000 # GitHub takes 1 MiB from a step
+WRITTEN=.written # what a run wrote, in its folder: names, each with a NUL behind it
 
 usage() {
   echo "run.sh: $1" >&2
@@ -98,7 +103,6 @@ command -v p2pnet >/dev/null || { echo "run.sh: p2pnet is not in PATH: pip insta
 
 mkdir -p "$results" || exit 2
 results=$(cd "$results" && pwd)
-: >"$results/summary.md"
 code=0 child='' stopped=0 made=false
 
 # shellcheck disable=SC2317,SC2329 # a trap calls it
@@ -108,11 +112,41 @@ stop() { # CI that cancels: p2pnet ends in order and keeps its data
 }
 trap stop INT TERM HUP
 
+forget() { # what a former run wrote: CI that takes all JUnit, or the whole folder, would take it for this one's
+  local former one
+  mapfile -t -d '' former < <(cat "$results/$WRITTEN" 2>/dev/null)
+  rm -f "$results/$WRITTEN"
+  for one in "${former[@]}"; do case $one in '' | . | .. | */*) ;; *) rm -rf "${results:?}/$one" ;; esac; done
+  [ ${#former[@]} -eq 0 ] || echo "run.sh: what a former run wrote in $results is removed" >&2
+}
+
+fresh() { # NAME...: files that this run writes, none of which is there any more
+  local one
+  printf '%s\0' "$@" >>"$results/$WRITTEN"
+  for one in "$@"; do rm -f "$results/$one"; done
+}
+
+taken() { # STEM: whether an output has that name, one of this run or a file that is none of its business
+  local ending
+  case ${1,,} in summary | compare | install) return 0 ;; esac
+  for ending in json md xml log tar.gz; do [ ! -e "$results/$1.$ending" ] || return 0; done
+  return 1
+}
+
+name_for() { # STEM: the first of STEM, STEM-1, STEM-2 ... that is not taken, into `name`
+  local number
+  name=$1
+  for ((number = 1; ; number++)); do
+    taken "$name" || return 0
+    name=$1-$number
+  done
+}
+
 attempt() { # LOG COMMAND...: its stdout stays, its stderr is shown and kept; its exit code
   local log=$1 ended tee
   shift
   echo "+ $*" >&2
-  exec 4> >(tee "$log" >&2)
+  exec 4> >(trap '' INT TERM HUP && exec tee "$log" >&2) # Ctrl-C is for p2pnet, whose last words this still takes
   tee=$!
   "$@" 2>&4 4>&- &
   child=$!
@@ -134,20 +168,38 @@ summarize() { # FILE, or words where it is not there
   echo >>"$results/summary.md"
 }
 
-collect() { # NAME: the runs of a scenario that kept one, packed
-  local run
-  run=$(python3 - "$results/$1.json" 2>/dev/null <<'END'
+kept_trials() { # FILE: `SEED RUN` of each trial that kept runs, the last of them; first those that did not pass
+  python3 - "$1" 2>/dev/null <<'END'
 import json, sys
-steps = json.load(open(sys.argv[1]))["steps"]
-print([step["run"] for step in steps if step.get("run")][-1])
+told = json.load(open(sys.argv[1]))
+steps = {"seed": 0, "runs": [step.get("run") for step in told["steps"]]}
+for trial in sorted(told.get("trials") or [steps], key=lambda one: one.get("verdict") == "pass"):
+    if runs := [run for run in trial["runs"] if run]:
+        print(trial["seed"], runs[-1])
 END
-  ) || return 0
-  timeout "$LOGS_S" p2pnet collect "$run" --output-file "$results/$1.tar.gz" >>"$results/$1.log" 2>&1
+}
+
+collect() { # NAME: the runs of a scenario, packed, a bundle for each trial: a run brings all of its trial
+  local own=$1 log=$results/$1.log kept packed=0 seed run name
+  mapfile -t kept < <(kept_trials "$results/$1.json")
+  while [ "$packed" -lt "${#kept[@]}" ]; do
+    if [ "$packed" -ge "$BUNDLES_MAX" ] || { [ "$stopped" = 1 ] && [ "$packed" -gt 0 ]; }; then
+      echo "run.sh: $own: $packed of ${#kept[@]} trials that kept runs are packed" | tee -a "$log" >&2
+      return 0
+    fi
+    read -r seed run <<<"${kept[packed]}"
+    name=$own
+    [ "$packed" = 0 ] || { name_for "$own-seed-$seed" && fresh "$name.tar.gz"; }
+    timeout "$LOGS_S" p2pnet collect "$run" --output-file "$results/$name.tar.gz" >>"$log" 2>&1 </dev/null ||
+      echo "run.sh: $own: run $run is not packed: $(grep '^error:' "$log" | tail -n 1)" >&2
+    packed=$((packed + 1))
+  done
 }
 
 cluster_says() { # what is there, and what it wrote
   local folder=$results/cluster context=()
   case $on in kind) context=(--context "kind-$cluster") ;; cluster) ;; *) return 0 ;; esac
+  [ -e "$folder" ] || fresh cluster
   mkdir -p "$folder"
   if command -v kubectl >/dev/null; then
     local ask=(timeout "$LOGS_S" kubectl "${context[@]}")
@@ -166,15 +218,18 @@ prepare() { # the kind cluster, its images and the operator
   [ -z "$node_image" ] || more+=(--node-image "$node_image")
   [ -z "$operator_image" ] || more+=(--operator-image "$operator_image")
   kind get clusters 2>/dev/null | grep -qxF "$cluster" || made=true
+  fresh install.log
   attempt "$results/install.log" p2pnet install "${place[@]}" "${more[@]}" >/dev/null && return
   summarize "" "**p2pnet install** ended with exit code $code: $(grep -m1 '^error:' "$results/install.log")"
   return "$code"
 }
 
 run_scenario() { # FILE
-  local name more=() ended
-  name=$(basename "$1") name=${name%.*}
-  [ ! -e "$results/$name.json" ] || name=$name-$(find "$results" -name "$name*.json" | wc -l)
+  local stem name more=() ended
+  stem=$(basename -- "$1") stem=${stem%.*}
+  name_for "$stem"
+  [ "$name" = "$stem" ] || echo "run.sh: $1: its files are $name.*, for $stem.* is taken" >&2
+  fresh "$name".{json,xml,md,log,tar.gz}
   [ -z "$trials" ] || more+=(--trials "$trials")
   attempt "$results/$name.log" p2pnet run "$1" "${place[@]}" "${more[@]}" --junit "$results/$name.xml" --md "$results/$name.md" \
     --output json >"$results/$name.json"
@@ -189,14 +244,20 @@ compare() {
   [ -z "$file" ] || more+=(--file "$file")
   # shellcheck disable=SC2206 # options, as they were typed
   more+=($load)
+  fresh compare.{json,md,log}
   attempt "$results/compare.log" p2pnet compare "$base" "$head" "${compare_place[@]}" "${more[@]}" --md "$results/compare.md" --output json \
     >"$results/compare.json"
   ended=$?
   summarize "$results/compare.md" "**compare** ended with exit code $ended: $(grep -m1 '^error:' "$results/compare.log")"
-  [ "$comment" != true ] || [ ! -s "$results/compare.md" ] ||
-    python3 "$HERE/comment.py" "$results/compare.md" --optional >&2 || [ "$code" != 0 ] || code=1
+  [ "$comment" = true ] && [ -s "$results/compare.md" ] || return 0
+  python3 "$HERE/comment.py" "$results/compare.md" --optional >&2
+  ended=$?
+  [ "$code" != 0 ] || code=$ended
 }
 
+forget
+fresh summary.md
+: >"$results/summary.md"
 if prepare; then
   for scenario in "${scenarios[@]}"; do [ "$stopped" = 1 ] || run_scenario "$scenario"; done
   [ -z "$base" ] || [ "$stopped" = 1 ] || compare

@@ -98,6 +98,7 @@ def pair_up(base: TrialResults, head: TrialResults, done: Paired) -> None:
         if other is not None and report.verdict != "invalid":
             done.pairs.append(Pair(report.seed, report, other))
     done.pairs.sort(key=lambda pair: pair.seed)
+    done.lost.sort(key=lambda one: (one.seed, one.side))  # trials beside each other end in any order
 
 
 # --- kept runs ---

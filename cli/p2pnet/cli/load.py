@@ -15,13 +15,12 @@ from p2pnet.cli import options as quantities
 from p2pnet.cli import shell_completion
 from p2pnet.cli.expecting import check_expectations
 from p2pnet.cli.outcome import CommandError
-from p2pnet.measure import artifacts_asked
 from p2pnet.measure.pace import OfferedPace, asked_rate, count_of, most_within, schedule
 from p2pnet.model import limits, units
 from p2pnet.model.behaviours import HONEST
 from p2pnet.model.errors import SpecError
 from p2pnet.model.ids import DEFAULT_CLIENT, client_among, member_order
-from p2pnet.model.jobs import Payload, RunRequest
+from p2pnet.model.jobs import Payload, RunRequest, artifacts_asked
 from p2pnet.model.text import some
 from p2pnet.model.units import format_size
 

@@ -13,9 +13,9 @@ from p2pnet.cli.session import Session
 from p2pnet.cli.stages.live import LiveStage
 from p2pnet.cli.targets.target import Target
 from p2pnet.measure.pace import most_within, schedule
-from p2pnet.measure.report import artifacts_asked
 from p2pnet.model.errors import SpecError
 from p2pnet.model.ids import DEFAULT_CLIENT
+from p2pnet.model.jobs import artifacts_asked
 from p2pnet.scenario.events import TrialBegan
 from p2pnet.scenario.plan import SIZE_DEFAULT, ScenarioPlan, inject_count
 from p2pnet.scenario.runner import ScenarioRunner

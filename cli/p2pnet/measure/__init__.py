@@ -6,7 +6,7 @@ Called by the lab (`RunMeasure`, which learns as events come in), scenarios (`ex
 from p2pnet.measure.expectations import DEFAULT_EXPECTATION, Expectation, parse
 from p2pnet.measure.hop_ends import EndLoad, HopEnds, hop_ends, window_ns
 from p2pnet.measure.receipts import Publication, ReceiptRow, Receipts, publications
-from p2pnet.measure.report import RunFacts, RunMeasure, artifacts_asked, facts_of, load_of, most_telling, unmeasured
+from p2pnet.measure.report import RunFacts, RunMeasure, facts_of, load_of, most_telling, unmeasured
 from p2pnet.measure.tree import HopNode, HopTree, hop_tree
 from p2pnet.model.expectation_words import METRICS
 
@@ -23,7 +23,6 @@ __all__ = [
     "Receipts",
     "RunFacts",
     "RunMeasure",
-    "artifacts_asked",
     "facts_of",
     "hop_ends",
     "hop_tree",

@@ -4,10 +4,9 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from p2pnet.measure.pace import pace_of, schedule
-from p2pnet.measure.report import artifacts_asked
 from p2pnet.model import limits
 from p2pnet.model.errors import SpecError
-from p2pnet.model.jobs import Payload, RunRequest
+from p2pnet.model.jobs import Payload, RunRequest, artifacts_asked
 
 ITEM_OVERHEAD_BYTES = 48  # nonce, lengths and msgpack heads of one item of a control request
 

@@ -18,7 +18,7 @@ from p2pnet.measure.wording import measured, stage_notes, stopped_words
 from p2pnet.model.behaviours import AdversaryGroup
 from p2pnet.model.events import Collected, EventKind
 from p2pnet.model.ids import DEFAULT_CLIENT
-from p2pnet.model.jobs import RunFile
+from p2pnet.model.jobs import RunFile, artifacts_asked
 from p2pnet.model.report import (
     ByteCost,
     ExpectationResult,
@@ -118,11 +118,6 @@ def load_of(run: RunFile) -> Load:
         client=request.client or DEFAULT_CLIENT, count=count,
         stages=pace.planned(count) if pace and pace.is_staged else [],
     )  # fmt: skip
-
-
-def artifacts_asked(*, count: int, payloads: int, publisher: str, nodes: int) -> int:
-    """How many artifacts come of `payloads` things to publish, each `count` times, by one node or by all `nodes`."""
-    return count * payloads * (nodes if publisher == "all" else 1)
 
 
 def most_telling(report: Report) -> str:

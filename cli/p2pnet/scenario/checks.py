@@ -5,10 +5,10 @@ from dataclasses import dataclass, field, replace
 
 from p2pnet.measure.expectations import parse
 from p2pnet.measure.pace import schedule
-from p2pnet.measure.report import artifacts_asked
 from p2pnet.model import limits
 from p2pnet.model.errors import SpecError
 from p2pnet.model.ids import client_among
+from p2pnet.model.jobs import artifacts_asked
 from p2pnet.scenario.expectations import read_expectation, runs_named
 from p2pnet.scenario.plan import EVERY_FAULT, SIZE_DEFAULT, fault_item, inject_count
 from p2pnet.scenario.spec import InjectSpec, Scenario, StepSpec, UpgradeSpec, WaitSpec
@@ -43,7 +43,7 @@ class _Found:
 
 def contradictions(scenario: Scenario, subnet: Subnet, nodes_max: int) -> list[Mistake]:
     """Every contradiction of a scenario whose shapes are right, in the order of the document."""
-    walk = _Walk(nodes_max)
+    walk = _Walk(nodes_max, dict(_named(scenario.spec.steps, "spec.steps")))
     walk.sequence(scenario.spec.steps, "spec.steps", _Found(subnet))
     if not walk.mistakes and not walk.measures:
         walk.mistakes.append(("spec.steps", "nothing is measured: add an inject step, or a wait for a condition"))
@@ -51,10 +51,12 @@ def contradictions(scenario: Scenario, subnet: Subnet, nodes_max: int) -> list[M
 
 
 class _Walk:
-    def __init__(self, nodes_max: int) -> None:
+    def __init__(self, nodes_max: int, named: Mapping[str, str]) -> None:
         self.mistakes: list[Mistake] = []
         self.measures = False
         self._nodes_max = nodes_max
+        self._later = named
+        """Path by name, of all steps; of those that were not met yet while the walk goes on."""
         self._names: dict[str, str] = {}
         """Path by name."""
 
@@ -246,6 +248,8 @@ class _Walk:
         if name in self._names:
             return f"{name} ({self._names[name]}) is no {kind} step that is over before this one"
         there = f": one of {', '.join(sorted(known))}" if known else f": give the {kind} step a name"
+        if name in self._later:
+            there = f", it is {self._later[name]}: put this step behind it"
         return f"no {what} before this step has the name {name!r}{there}"
 
     def _runs(self, names: Sequence[str], path: str, found: _Found) -> None:
@@ -257,6 +261,16 @@ class _Walk:
     def _bound(self, path: str, seconds: float) -> None:
         if not 0 < seconds <= WAIT_S_MAX:
             self._say(path, "more than nothing, and at most a day")
+
+
+def _named(steps: list[StepSpec], path: str) -> Iterator[tuple[str, str]]:
+    """Name and path of every step that has a name, the first of a name last."""
+    for index, step in reversed(list(enumerate(steps))):
+        here = f"{path}[{index}]"
+        yield from _named(step.parallel or [], f"{here}.parallel")
+        yield from _named(step.steps or [], f"{here}.steps")
+        if step.name is not None:
+            yield step.name, here
 
 
 def _scales(steps: list[StepSpec], path: str) -> Iterator[tuple[str, bool]]:

@@ -16,10 +16,10 @@ from p2pnet.model.expectation_words import METRICS
 from p2pnet.model.report import Report
 from p2pnet.scenario.spec import STEP_NAME
 
-_SUBJECT = re.compile(rf"\s*({STEP_NAME})\.")
+_SUBJECT = re.compile(rf"\s*({STEP_NAME})\.\s*")
 _RELATIVE = re.compile(
     rf"(?P<metric>[a-z0-9]+)\s*(?P<operator>[<>=!]+)\s*(?:(?P<factor>[0-9]+(?:\.[0-9]+)?)\s*\*\s*)?"
-    rf"(?=[-0-9]*[a-z])(?P<other>{STEP_NAME})\.(?P<other_metric>[a-z0-9]+)\s*(?P<rest>.*)"
+    rf"(?P<other>{STEP_NAME})\.\s*(?P<other_metric>[a-z][a-z0-9]*)\s*(?P<rest>.*)"  # a number has digits behind its dot
 )
 WRITE = "write it like 'before.p95 <= 800ms', or 'after.p99 <= 1.5 * before.p99'"
 

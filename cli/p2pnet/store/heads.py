@@ -1,7 +1,7 @@
 """Heads: what a list of runs shows of each, in `head.json`, so that listing need not read whole runs.
 
 A head is made from the `run.json` beside it and holds while that has the same stamp; otherwise it is made anew. A
-directory whose `run.json` cannot be read is no run.
+directory whose `run.json` cannot be read, or is of another run, has none (`damaged` tells of it).
 """
 
 import contextlib
@@ -10,12 +10,14 @@ from pathlib import Path
 
 import msgspec
 
+from p2pnet.model.jobs import artifacts_asked
 from p2pnet.model.report import RUN_ENDED, RunStateName, Verdict
 from p2pnet.store.files import write_atomic
 
 RUN_FILE = "run.json"
 SUMMARY_FILE = "summary.json"
 HEAD_FILE = "head.json"
+RUN_SHOWN = 64  # characters of an id that another file tells
 
 
 class RunHead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -29,6 +31,9 @@ class RunHead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     started_at: float | None = None
     finished_at: float | None = None
     artifacts: int = 0
+    """How many were published so far."""
+    asked: int = 0
+    """How many it is to publish, while it is open; else 0."""
     nodes: int = 0
     label: str = ""
     made_label: bool = False
@@ -58,9 +63,16 @@ class RunHead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class _Request(msgspec.Struct):
+    payloads: list[msgspec.Raw] = []
+    count: int = 1
+    publisher: str = ""
     shared: bool = False
     label: str = ""
     made_label: bool = False
+
+
+class _Adversaries(msgspec.Struct):
+    nodes: list[str] = []
 
 
 class _Run(msgspec.Struct):
@@ -72,6 +84,7 @@ class _Run(msgspec.Struct):
     created_at: float
     request: _Request
     nodes: list[msgspec.Raw] = []
+    adversaries: list[_Adversaries] = []
     artifacts: list[msgspec.Raw] = []
     state: RunStateName = "queued"
     started_at: float | None = None
@@ -124,6 +137,19 @@ def refresh_head(folder: Path) -> RunHead | None:
     return head
 
 
+def stray_run(folder: Path) -> str | None:
+    """Why a directory has no head, in words; None where it has one."""
+    try:
+        run = _run.decode((folder / RUN_FILE).read_bytes())
+    except FileNotFoundError:
+        return f"it has no {RUN_FILE}"
+    except OSError as error:
+        return f"its {RUN_FILE} cannot be read: {error.strerror}"
+    except (msgspec.DecodeError, RecursionError) as error:
+        return f"its {RUN_FILE} is none: {error}"
+    return None if run.run == folder.name else f"its {RUN_FILE} is of run {run.run[:RUN_SHOWN]}"
+
+
 def bytes_of(folder: Path) -> int:
     """The size of a directory's files together."""
     total = 0
@@ -138,21 +164,33 @@ def _made(folder: Path) -> RunHead | None:
     stamp = _stamp(folder)  # taken first: if the file is replaced meanwhile, the head is out of date, not wrong
     try:
         run = _run.decode((folder / RUN_FILE).read_bytes())
-    except (OSError, msgspec.DecodeError):
+    except (OSError, msgspec.DecodeError, RecursionError):
+        return None
+    if run.run != folder.name:
         return None
     try:
         summary = _summary.decode((folder / SUMMARY_FILE).read_bytes())
-    except (OSError, msgspec.DecodeError):
+    except (OSError, msgspec.DecodeError, RecursionError):
         summary = None
     return RunHead(
         run=run.run, subnet=run.subnet, target=run.target, created_at=run.created_at, state=run.state,
         started_at=run.started_at, finished_at=run.finished_at,
-        artifacts=max(len(run.artifacts), summary.artifacts if summary else 0), nodes=len(run.nodes),
+        artifacts=max(len(run.artifacts), summary.artifacts if summary else 0),
+        asked=0 if run.state in RUN_ENDED else _asked(run), nodes=len(run.nodes),
         label=run.label, made_label=run.request.made_label and run.label == run.request.label,
         shared=run.request.shared, context=run.context, namespace=run.namespace,
         verdict=summary.verdict if summary else None, reach=summary.reach.ratio if summary else None,
         p95_ms=summary.latency_ms.p95 if summary else None, bytes=bytes_of(folder), stamp=stamp or (0, 0),
     )  # fmt: skip
+
+
+def _asked(run: _Run) -> int:
+    """As `Run.total` of the lab."""
+    honest = len(run.nodes) - len({node for group in run.adversaries for node in group.nodes})
+    request = run.request
+    return artifacts_asked(
+        count=request.count, payloads=len(request.payloads), publisher=request.publisher, nodes=honest
+    )
 
 
 def _stamp(folder: Path) -> tuple[int, int] | None:

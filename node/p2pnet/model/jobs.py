@@ -72,6 +72,11 @@ class RunRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     """End it as soon as one of its expectations can hold no more."""
 
 
+def artifacts_asked(*, count: int, payloads: int, publisher: str, nodes: int) -> int:
+    """How many artifacts come of `payloads` things to publish, each `count` times, by one node or by all `nodes`."""
+    return count * payloads * (nodes if publisher == "all" else 1)
+
+
 class RunLabel(msgspec.Struct, frozen=True):
     """A new label for a run; empty: none."""
 

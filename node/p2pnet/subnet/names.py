@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from p2pnet.model import limits
 from p2pnet.model.ids import CLIENT_NAME, GROUP_NAME, SUBNET_NAME
-from p2pnet.subnet.quantities import Text, Worded, pattern_schema, wrong
+from p2pnet.subnet.quantities import Text, Worded, is_whole, pattern_schema, wrong
 
 AMOUNT_CHARS_MAX = 32
 _WORD = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
@@ -94,7 +94,7 @@ def _check_resources(amounts: dict[str, Any]) -> dict[str, Any]:
 def _check_labels(labels: dict[str, str]) -> dict[str, str]:
     _check_keys(labels, KEY)
     for key, value in labels.items():
-        if not re.fullmatch(LABEL_VALUE.pattern, value, re.ASCII):
+        if not is_whole(LABEL_VALUE.pattern, value):
             raise PydanticCustomError("label", "{said}", {"said": f"{key}: {value!r} is {LABEL_VALUE.words}"})
     return labels
 

@@ -52,6 +52,10 @@ class Metrics:
             "p2pnet_certificate_expiry_timestamp_seconds", "End of the leaf that expires first.", subnet,
             registry=self.registry,
         )  # fmt: skip
+        self._renew_before = Gauge(
+            "p2pnet_certificate_renew_before_seconds", "How long before their end the Subnet's leaves are renewed.", subnet,
+            registry=self.registry,
+        )  # fmt: skip
         self._depth = Gauge(
             "p2pnet_workqueue_depth", "Resources that are due and wait for a worker.", registry=self.registry
         )
@@ -143,8 +147,9 @@ class Metrics:
         """Age of the oldest reconciliation under way, 0 at rest: what tells a stuck operator from a quiet one."""
         return time.monotonic() - min(self._began.values()) if self._began else 0.0
 
-    def subnet(self, key: Key, status: Object, expiries: Iterable[datetime]) -> None:
-        """What the status of a Subnet says, and when its leaves expire."""
+    def subnet(self, key: Key, status: Object, expiries: Iterable[datetime], *, renew_before_s: float) -> None:
+        """What the status of a Subnet says, when its leaves expire, and how long before that they are renewed."""
+        self._renew_before.labels(key.namespace, key.name).set(renew_before_s)
         for state, count in (status.get("nodes") or {}).items():
             self._nodes.labels(key.namespace, key.name, state).set(count)
         first = min(expiries, default=None)
@@ -195,7 +200,7 @@ class Metrics:
 
     def forget(self, key: Key) -> None:
         """A Subnet is gone, and its series with it."""
-        for family in (self._nodes, self._expiry, self._conditions, self._reasons):
+        for family in (self._nodes, self._expiry, self._renew_before, self._conditions, self._reasons):
             family.remove_by_labels({"namespace": key.namespace, "subnet": key.name})
         for place in [place for place in self._reason_of if place[:2] == (key.namespace, key.name)]:
             del self._reason_of[place]

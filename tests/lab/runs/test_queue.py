@@ -13,7 +13,7 @@ from tests.patience import PATIENCE_S
 from p2pnet.lab_client import LabClient, ProblemError
 from p2pnet.measure import load_of, unmeasured
 from p2pnet.model.control import ControlRefusal, Sample
-from p2pnet.model.jobs import Payload, RunRequest, RunState
+from p2pnet.model.jobs import Payload, RunFile, RunRequest, RunState
 from p2pnet.model.time_series import NodeSample
 from p2pnet.store import archive, retention
 from p2pnet.subnet.document import load_subnet, to_document
@@ -156,6 +156,42 @@ async def test_the_status_counts_the_artifacts_of_a_cancelled_run_as_the_list_of
     assert told == {head.run: head.artifacts for head in archive.list_heads(state)}
     assert told[waiting.run] == 0
     assert 0 < told[first.run] < 600
+
+
+async def test_the_list_of_runs_counts_open_runs_as_the_status_does_and_knows_what_they_published(
+    lab_client, nodes, state
+):
+    first = await lab_client.start_run(generated(count=600, rate=50.0), key="a")
+    waiting = await lab_client.start_run(generated(count=7, publisher="all"), key="b")
+
+    def kept() -> RunFile:
+        return archive.read_run_file(state, first.run)
+
+    await until(lambda: kept().artifacts)  # it goes on for 12 seconds, and those after the first come in later saves
+    once = kept()
+    await until(lambda: len(kept().artifacts) > len(once.artifacts))
+    assert once.state == "running"
+    assert kept().artifacts[: len(once.artifacts)] == once.artifacts
+    heads = {head.run: head for head in archive.list_heads(state)}
+    told = {run.run: run.artifacts for run in (await lab_client.summary()).runs}
+    assert told == {run: head.asked for run, head in heads.items()} == {first.run: 600, waiting.run: 21}
+    assert 0 < heads[first.run].artifacts < 600
+    assert heads[waiting.run].artifacts == 0
+    await lab_client.cancel(first.run)
+    assert archive.list_heads(state)[0].asked == 0
+
+
+async def test_a_copy_of_an_open_runs_file_has_what_was_published_until_it_was_asked_for(
+    lab_client, lab, nodes, state, monkeypatch
+):
+    monkeypatch.setattr("p2pnet.lab.runs.recorder.SAVE_S", 10 * PATIENCE_S)  # it would come too late by itself
+    asked = await lab_client.start_run(generated(count=600, rate=50.0), key="a")
+    run = lab.runs.get(asked.run)
+    await until(lambda: run.file.artifacts)
+    assert archive.read_run_file(state, asked.run).artifacts == []
+    copied = b"".join([piece async for piece in lab_client.run_file(asked.run, archive.RUN_FILE)])
+    assert msgspec.json.decode(copied, type=RunFile).artifacts
+    await lab_client.cancel(asked.run)
 
 
 async def test_a_cancelled_run_says_so_and_the_next_one_starts(lab_client, nodes):

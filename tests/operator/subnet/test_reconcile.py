@@ -1,5 +1,6 @@
 """A Subnet converges whatever happens on the way, and then nothing is written any more."""
 
+import contextlib
 from datetime import timedelta
 
 import msgspec
@@ -20,8 +21,11 @@ from p2pnet.operator.kube.api import (
     RECOMMENDED_LABELS,
     SECRET,
     SERVICE,
+    BusyError,
     ConflictError,
+    ForbiddenError,
     Object,
+    ResourceKind,
     annotations_of,
     decoded,
     meta,
@@ -29,7 +33,9 @@ from p2pnet.operator.kube.api import (
     parse_time,
     time_text,
 )
+from p2pnet.operator.metrics import Metrics
 from p2pnet.operator.subnet.context import ISSUED_FOR, SUBNET, SUBNET_LABEL
+from p2pnet.operator.subnet.reconcile import Reconciler
 from p2pnet.subnet.document import digest_of
 
 
@@ -573,3 +579,63 @@ async def test_a_subnet_with_an_open_or_recent_run_is_reconciled_every_two_secon
     assert await world.reconcile() == 2
     world.now += timedelta(seconds=20)
     assert await world.reconcile() > 50
+
+
+async def test_a_bug_met_with_a_subnet_is_told_and_forgotten_once_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(nodes=2)
+    await world.converge()
+    world.api.edit(SUBNET, "demo", nodes=3)
+    with monkeypatch.context() as broken:
+        broken.setattr("p2pnet.operator.subnet.reconcile.plan", lambda *_: 1 // 0)
+        for _ in range(3):
+            writes = len(world.api.writes)
+            with pytest.raises(ZeroDivisionError):
+                await world.reconcile()
+            world.now += timedelta(minutes=1)
+    assert len(world.api.writes) == writes, "told once"
+    assert world.condition("Degraded") == ("True", "InternalError")
+    assert world.condition("Ready") == ("Unknown", "InternalError")
+    assert world.status["state"] == "InternalError"
+    assert world.status["observedGeneration"] == meta(world.subnet)["generation"]
+    [told] = [one for one in world.api.all(EVENT) if one["reason"] == "InternalError"]
+    assert "ZeroDivisionError" in told["message"]
+    await world.converge()
+    assert world.condition("Ready")[0] == "True"
+    assert world.condition("Degraded") == ("False", "Healthy")
+
+
+async def test_a_bug_whose_status_cannot_be_written_is_raised_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(nodes=2)
+    monkeypatch.setattr("p2pnet.operator.subnet.reconcile.plan", lambda *_: 1 // 0)
+    world.api.fault = lambda verb, kind, _: BusyError(0, "Unreachable", "gone") if kind == SUBNET else None
+    with pytest.raises(ZeroDivisionError):
+        await world.reconcile()
+
+
+def _is_refused(verb: str, kind: ResourceKind, name: str) -> Exception | None:
+    return ForbiddenError(403, "Forbidden", "no right") if kind == SECRET and "node" in name else None
+
+
+@pytest.mark.parametrize("why", ["paused", "refused"])
+async def test_leaves_that_are_due_and_not_written_keep_their_ends_in_status_and_metrics(why: str) -> None:
+    metrics, world = Metrics(), World(nodes=2, identity={"ttl": "15m", "renewBefore": "5m"})
+    world.operator = Reconciler(world.api, world.lab, image="x", metrics=metrics, now=lambda: world.now)
+    await world.converge()
+    [end] = {world.status["certificates"]["earliestExpiry"]}
+    if why == "paused":
+        world.api.annotate("demo", paused="true")
+    else:
+        world.api.fault = _is_refused
+    world.now += timedelta(minutes=12)
+    for _ in range(3):
+        writes = len(world.api.writes)
+        with contextlib.suppress(ForbiddenError):
+            await world.reconcile()
+        world.now += timedelta(seconds=20)
+        assert world.status["certificates"]["earliestExpiry"] == end
+        labels = {"namespace": NAMESPACE, "subnet": "demo"}
+        shown_s = metrics.registry.get_sample_value("p2pnet_certificate_expiry_timestamp_seconds", labels)
+        assert shown_s == parse_time(end).timestamp()
+    assert world.condition("CertificatesReady") == ("False", "Issuing")
+    if why == "paused":
+        assert len(world.api.writes) == writes, "at rest"

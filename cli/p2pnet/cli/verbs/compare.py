@@ -208,7 +208,9 @@ def _target_of(options: CompareOptions, kind: Kind) -> TargetName:
     asked = options.on or ("cluster" if options.place.on == "cluster" else None)
     what, hint = "", ""
     if kind == "run":
-        what, hint = "two runs are compared as they are kept" if asked else "", "leave --on out, or name two documents"
+        given = ["--on", asked] if asked else _trial_words(options)
+        what = f"two runs are compared as they are kept: {shlex.join(given)} is for trials" if given else ""
+        hint = f"leave {given[0]} out, or name two documents" if given else ""
     elif kind == "image" and asked in ("sim", "local"):
         where = "the simulator runs" if asked == "sim" else "nodes on this machine run"
         what = f"{where} no images: {options.base} and {options.head} need a cluster"
@@ -438,6 +440,12 @@ def _load_words(options: CompareOptions) -> list[str]:
         "--from": options.publisher if options.publisher != "random" else None, "--client": options.client,
         "--within": options.within_s and f"{options.within_s:g}s", "--seed": options.seed,
     })  # fmt: skip
+
+
+def _trial_words(options: CompareOptions) -> list[str]:
+    """The options that say what trials do, as they were given."""
+    trials = {"--trials": options.trials if options.trials != TRIALS else None, "--jobs": options.jobs}
+    return [*_load_words(options), *_given(trials), *(["--ignore-unsupported"] if options.ignore_unsupported else [])]
 
 
 def _given(valued: "Mapping[str, object]") -> list[str]:

@@ -21,7 +21,7 @@ from p2pnet.model import limits
 from p2pnet.model.errors import SpecError
 from p2pnet.model.jobs import LAB_HEADER, Problem, RunLabel, RunList, RunRequest, UploadRequest
 from p2pnet.model.report import RUN_ENDED
-from p2pnet.store.archive import COMPRESSED, READ_BYTES, RUN_FILES, open_packed
+from p2pnet.store.archive import COMPRESSED, READ_BYTES, RUN_FILE, RUN_FILES, open_packed
 
 routes = web.RouteTableDef()
 
@@ -69,6 +69,8 @@ async def file(request: web.Request) -> web.StreamResponse:
         raise UnknownRunError(f"run {run.file.run} has no file {name}")
     folder = run.recorder.folder
     run.recorder.flush()
+    if name == RUN_FILE:
+        run.save_published()
     try:
         with await asyncio.to_thread((folder / name).open, "rb") as kept:
             return await _as_kept(request, kept)

@@ -1,5 +1,6 @@
 """A run on disk, as it happens: run.json, events.ndjson, summary.json, report files. A failing disk is recorded, never raised."""
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -21,6 +22,9 @@ from p2pnet.store.heads import RUN_FILE, SUMMARY_FILE
 HTML_FILE = "report.html"
 JUNIT_FILE = "junit.xml"
 BUFFER_BYTES = 256 << 10  # some thousand events per write
+SAVE_S = 1.0  # between two saves of a run.json that grows: the age at which `latest` finds an artifact in it
+SAVES_APART = 20  # times as long as a save takes: the lab has more to do than to write the ids of long runs
+FIRST_SAVE_S = 0.05  # what comes at once comes in one save
 FLUSH_S = 1.0  # the age at which an event must be in the file: what a killed lab loses at most
 
 log = logging.getLogger(__name__)
@@ -40,6 +44,9 @@ class Recorder:
         self.on_failure: Callable[[str], None] = lambda _why: None
         self._file: BinaryIO | None = None
         self._flushed_s = 0.0
+        self._save_due = False
+        self._save_not_before_s = 0.0
+        """Monotonic."""
 
     def begin(self) -> None:
         """Open the events file."""
@@ -70,10 +77,26 @@ class Recorder:
 
     def save(self, run: RunFile) -> None:
         """Replace run.json."""
+        began_s = time.monotonic()
         try:
             write_atomic(self.folder / RUN_FILE, pretty(run))
         except OSError as error:
             self._fail(error)
+        ended_s = time.monotonic()
+        self._save_not_before_s = ended_s + max(SAVE_S, SAVES_APART * (ended_s - began_s))
+
+    def save_soon(self, save: Callable[[], None]) -> None:
+        """Call `save`, once, as soon as the last save is long enough ago."""
+        if self._save_due:
+            return
+        self._save_due = True
+
+        def due() -> None:
+            self._save_due = False
+            save()
+
+        wait_s = max(FIRST_SAVE_S, self._save_not_before_s - time.monotonic())
+        asyncio.get_running_loop().call_later(wait_s, due)
 
     def end_events(self) -> None:
         """Close the events file, durably; a failure is then known."""

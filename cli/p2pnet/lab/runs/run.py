@@ -222,6 +222,7 @@ class Run:
             self._early_count -= len(early)
             self._keep(early)
         self._touch_soon()
+        self.recorder.save_soon(self.save_published)
 
     def publishing_is_over(self) -> None:
         """All ids are known: events of other artifacts belong to other runs."""
@@ -229,6 +230,11 @@ class Run:
         self._early.clear()
         self.recorder.save(self.file)  # with the ids: a lab that dies from here on loses none of them
         self._check_complete()
+
+    def save_published(self) -> None:
+        """Write run.json with the ids so far, where more are to come: the kept run then tells what is published already."""
+        if self.publishing and self.state == "running":
+            self.recorder.save(self.file)
 
     # --- sink of events, see `collector.Sink` ---
 

@@ -97,6 +97,15 @@ class InjectionReconciler:
             self._leave(key)
             return None
         self._count(key, thing, status_in(thing))
+        try:
+            return await self._bring_on(key, thing)
+        except P2pnetError:  # about the cluster or the lab: it passes
+            raise
+        except Exception as error:
+            await self._events.post(thing, [status.failed_event(error)])  # else it would seem to wait for something
+            raise
+
+    async def _bring_on(self, key: Key, thing: Object) -> float | None:
         if is_over(thing):
             return await self._over(key, thing)
         try:

@@ -13,6 +13,7 @@ from p2pnet.model.report import Report
 from p2pnet.operator.injection.context import (  # fmt: skip
     ENDED,
     FAILED,
+    INJECTION,
     INVALID,
     PROPAGATED,
     RUNNING,
@@ -24,7 +25,7 @@ from p2pnet.operator.injection.context import (  # fmt: skip
 from p2pnet.operator.injection.plan import AskStep, BeginStep, EndStep, FollowStep, SilentStep, Step, WaitStep, shown
 from p2pnet.operator.kube.api import Object, meta, time_text
 from p2pnet.operator.kube.events import ObjectEvent
-from p2pnet.operator.kube.status import ConditionState, merge_conditions
+from p2pnet.operator.kube.status import INTERNAL_ERROR, ConditionState, failure_of, merge_conditions
 
 CONDITIONS = ("Finished", *ENDED)
 VERDICTS = {PROPAGATED: "pass", FAILED: "fail", INVALID: "invalid"}
@@ -85,6 +86,12 @@ def transition_events(changed: Iterable[Object]) -> list[ObjectEvent]:
         )
         for one in changed if one["type"] == "Finished" and one["reason"] != "Starting"
     ]  # fmt: skip
+
+
+def failed_event(error: Exception) -> ObjectEvent:
+    """That the operator itself fails at an Injection; once for each error."""
+    message = failure_of(INJECTION, error)
+    return ObjectEvent(INTERNAL_ERROR, message, since=message, warning=True)
 
 
 def _running(run: str, progress: Progress, *, queued: bool) -> Reason:

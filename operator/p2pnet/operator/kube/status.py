@@ -20,6 +20,10 @@ class ConditionState(NamedTuple):
     message: str = ""
 
 
+INTERNAL_ERROR = "InternalError"
+"""Reason of what is said of a resource at which the operator itself fails."""
+ERROR_CHARS_MAX = 253  # of a text about a bug
+
 NOT_JUDGED = ConditionState(None, "NotLookedYet")
 """A condition that nothing has been said about so far."""
 
@@ -48,6 +52,12 @@ def merge_conditions(
             }
         )  # fmt: skip
     return merged
+
+
+def failure_of(kind: ResourceKind, error: Exception) -> str:
+    """A sentence about a bug that was met with a resource."""
+    text = f"{type(error).__name__}: {error}"[:ERROR_CHARS_MAX]
+    return f"the operator fails at this {kind.kind} and tries again; its log says where: {text}"
 
 
 def transitions(old: Object, new: Object) -> list[Object]:

@@ -97,7 +97,7 @@ class Reconciler:
         """Bring one Subnet closer to its document.
 
         Returns the seconds until the next reconciliation, or None when the Subnet is gone or only an edit can help.
-        Raises ApiError: try again after a growing pause.
+        Raises ApiError: try again after a growing pause; so does a bug, once the status says that there is one.
         """
         subnet = await self._cluster.get(SUBNET, key.namespace, key.name)
         if subnet is None or meta(subnet).get("deletionTimestamp"):
@@ -106,6 +106,15 @@ class Reconciler:
                 await self._sweep(key)
             return None
         try:
+            return await self._look_after(key, subnet)
+        except P2pnetError:  # about the cluster: it passes, or the status says it already
+            raise
+        except Exception as error:
+            await self._tell_of_bug(key, subnet, error)
+            raise
+
+    async def _look_after(self, key: Key, subnet: Object) -> float | None:
+        try:
             return await self._converge(key, subnet, await self._observer.context(key, subnet))
         except EndingError:
             log.info("%s: its namespace is being deleted; nothing more is made there", key)
@@ -113,6 +122,13 @@ class Reconciler:
         except SpecError as error:
             reason = "Unsupported" if isinstance(error, UnsupportedError) else "InvalidSpec"
             return await self._refuse(key, subnet, SubnetProblem(reason, str(error)))
+
+    async def _tell_of_bug(self, key: Key, subnet: Object, error: Exception) -> None:
+        """Say that nothing is done for a Subnet: a status that stays as it was would look as if all were well."""
+        try:
+            await self._write_status(key, subnet, status.failed_status(subnet, error, self._now()))
+        except P2pnetError as another:  # the bug is raised, and logged with where it comes from
+            log.warning("%s: nor could that be written into its status: %s", key, another)
 
     async def _sweep(self, key: Key) -> None:
         """Delete what nobody owns of a Subnet that is gone."""
@@ -150,12 +166,15 @@ class Reconciler:
             # Before the document is written, for then nobody knows any more what was edited.
             await self._events.post(subnet, story.edit_events(context, observed))
             await self._execute(context, observed, planned, executor)
+            if executor.failure is not None:  # maybe of a Secret with new leaves
+                planned.issued.expiries = planned.issued.stored
         new = status.status_of(context, observed, planned, executor.problem, now, refused=refused)
         postponed = await self._write_status(key, observed.subnet, new)
         if not context.paused:
             await self._events.post(subnet, story.plan_events(context, observed, planned, now))
         if self._metrics is not None:
-            self._metrics.subnet(key, new, planned.issued.expiries)
+            before_s = context.subnet.spec.identity.renew_before_seconds
+            self._metrics.subnet(key, new, planned.issued.expiries, renew_before_s=before_s)
         # After the status is written: people should read why before the back-off begins.
         if executor.failure is not None:
             raise executor.failure
@@ -256,6 +275,7 @@ class Reconciler:
 def _drop_writes(context: SubnetContext, observed: Observed, planned: Plan) -> None:
     """Take from the plan of a paused Subnet what its status would otherwise report as done."""
     planned.decision = CertificateDecision(None, problem=planned.decision.problem)
+    planned.issued.expiries = planned.issued.stored
     if planned.membership != read_membership(observed.of(CONFIG_MAP).get(context.members_map)):
         planned.membership = None
         observed.lab_problem = observed.lab_problem or "paused: the members of this document are not written"

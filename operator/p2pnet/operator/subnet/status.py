@@ -11,11 +11,12 @@ from datetime import datetime
 from p2pnet.model.report import RUN_ENDED, RUN_OPEN, Status
 from p2pnet.model.text import some
 from p2pnet.operator.kube.api import MANAGED_BY, MANAGER, POD, Object, meta, time_text
-from p2pnet.operator.kube.status import ConditionState, merge_conditions
+from p2pnet.operator.kube.status import INTERNAL_ERROR, ConditionState, failure_of, merge_conditions
 from p2pnet.operator.subnet.annotations import PAUSED
 from p2pnet.operator.subnet.context import (
     GROUP_LABEL,
     ROLE_LABEL,
+    SUBNET,
     SUBNET_LABEL,
     Observed,
     SubnetContext,
@@ -67,9 +68,23 @@ def status_of(
 
 def refused_status(subnet: Object, problem: SubnetProblem, now: datetime) -> Object:
     """The status of a Subnet that cannot be planned: the old one, with Degraded and what follows from it."""
+    return _status_without_plan(subnet, _refused(problem), now)
+
+
+def failed_status(subnet: Object, error: Exception, now: datetime) -> Object:
+    """The status of a Subnet at which the operator itself fails: the old one, with Degraded, and Ready is not known."""
+    problem = SubnetProblem(INTERNAL_ERROR, failure_of(SUBNET, error))
+    states = {
+        "Degraded": ConditionState(True, *problem),
+        "Ready": ConditionState(None, *problem),
+        "Progressing": ConditionState(False, problem.reason, "nothing is done before the operator gets over it"),
+    }
+    return _status_without_plan(subnet, states, now)
+
+
+def _status_without_plan(subnet: Object, states: dict[str, ConditionState], now: datetime) -> Object:
     generation = int(meta(subnet).get("generation", 0))
     old = dict(subnet.get("status") or {})
-    states = _refused(problem)
     conditions = merge_conditions(CONDITIONS, old, states, generation, now, judged=set(states))
     unknown = dict.fromkeys(("ready", "connected", "links"), UNKNOWN)
     return {

@@ -27,7 +27,9 @@ class IssuedSecrets:
     complete: set[str] = field(default_factory=set)
     """Pods all of whose leaves exist: they may be created."""
     expiries: list[datetime] = field(default_factory=list)
-    """Ends of the nodes' leaves."""
+    """Ends of the nodes' leaves, once the bodies are written."""
+    stored: list[datetime] = field(default_factory=list)
+    """Ends of the nodes' leaves as they are in their Secrets, those that are to be renewed, too."""
     renewals: list[datetime] = field(default_factory=list)
     """When leaves are due to be renewed."""
     renewed: int = 0
@@ -83,6 +85,7 @@ def keep(
         if secret.placed is not None:
             result.issued += len(valid)
             result.expiries += [leaf.not_after for leaf in valid]
+            result.stored += [leaf.not_after for leaf in valid]
         if len(valid) == len(secret.leaves) and all(leaf.not_after > now for leaf in valid):
             result.complete.add(secret.name)
     return result
@@ -98,7 +101,7 @@ def token(context: SubnetContext, observed: Observed) -> Object | None:
 
 def _from_issuer(context: SubnetContext, from_issuer: IssuerLeaves, held: HeldCertificates | None) -> IssuedSecrets:
     """The nodes' leaves of cert-manager. Pods may start once the Secret with both bundles is there or planned, too."""
-    result = IssuedSecrets(expiries=from_issuer.expiries, issued=len(from_issuer.leaves))
+    result = IssuedSecrets(expiries=from_issuer.expiries, stored=from_issuer.expiries, issued=len(from_issuer.leaves))
     if held is not None and from_issuer.authorities:
         result.bodies = [certmanager.trust(context, from_issuer, held.bundle)]
     if result.bodies or from_issuer.has_trust:
@@ -128,6 +131,9 @@ def _add(
     for stem, (uri, host) in secret.leaves.items():
         chain, key = stored.get(f"{stem}.crt", b""), stored.get(f"{stem}.key", b"")
         found = _acceptable(stored, stem, uri, held)
+        before = found or _leaf(stored, stem, held.bundle.pem)
+        if before is not None and secret.placed is not None:
+            result.stored.append(before.not_after)
         due = found is None or forced not in ("", renewed) or leaves.is_due(found, context.subnet, held.not_after, now)
         if due and held.issuer is not None:
             ttl = timedelta(seconds=context.subnet.spec.identity.ttl.seconds)
