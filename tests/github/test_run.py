@@ -209,6 +209,15 @@ def test_a_run_that_cannot_be_packed_is_told(ci: Ci) -> None:
     assert "run.sh: a: run r-of-a.yaml is not packed: error: it is gone" in done.stderr
 
 
+def test_two_comparisons_have_a_comment_each_by_its_name(ci: Ci) -> None:
+    (ci.folder / "bin" / "python3").write_text(OTHER)
+    (ci.folder / "bin" / "python3").chmod(0o755)
+    words = ["--on", "sim", "--base", "1", "--head", "2", "--comment"]
+    assert ci(*words).returncode == ci(*words, "--comment-name", "over the sea").returncode == 0
+    said = [line.partition("compare.md ")[2] for line in ci.said("python3 ")]
+    assert said == ["--name compare --optional", "--name over the sea --optional"]
+
+
 # --- the folder ---
 
 

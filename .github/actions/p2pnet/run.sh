@@ -14,6 +14,7 @@
 #   --gate GATE          like 'p99:+10%'; repeatable
 #   --load OPTIONS       of the comparison, like '--size 4KiB --count 20 --rate 10/s'
 #   --comment            write the comparison into a comment on the pull request (GITHUB_TOKEN)
+#   --comment-name NAME  which, where a pull request has several comparisons   [default: compare]
 #   --results FOLDER     for everything that is written                         [default: p2pnet-results]
 #   --delete             the kind cluster goes at the end, if this made it
 #
@@ -21,12 +22,14 @@
 # P2PNET_CI_SCENARIOS and P2PNET_CI_GATE. Patterns in scenarios are expanded.
 #
 # In the folder: SCENARIO.json, .xml (JUnit), .md, .log and, where it did not pass and kept runs, .tar.gz of them: of several
-# trials that of the first that did not pass, and SCENARIO-seed-S.tar.gz of the others; compare.json, .md, .log; summary.md, which $GITHUB_STEP_SUMMARY gets, too; after a failure cluster/, what kubectl and kind say. What a former
-# run wrote there is removed first; other files are left alone. A scenario whose name is taken, or summary, compare or install,
-# has a number behind it.
+# trials that of the first that did not pass, and SCENARIO-seed-S.tar.gz of the others; compare.json, .md, .log; install.log;
+# summary.md, which $GITHUB_STEP_SUMMARY gets, too; after a failure cluster/, what kubectl and kind say. What a former run wrote
+# there is removed first; other files are left alone. A scenario whose name is taken, or summary, compare or install, has a
+# number behind it.
 #
 # The exit code is p2pnet's: that of the first command that did not end with 0; where all did, 1 for a comment that could not be
-# written, 2 for one that was not told whereto. No leave to write, no token or no pull request is a warning. All scenarios are run whatever the others did.
+# written, 2 for one that was not told whereto. No leave to write, no token or no pull request is a warning. All scenarios are
+# run whatever the others did.
 set -uo pipefail
 shopt -s nullglob
 
@@ -51,7 +54,7 @@ value() { [ $# -ge 2 ] || usage "$1 wants a value"; }
 on=${P2PNET_CI_ON:-kind} cluster=${P2PNET_CI_CLUSTER:-p2pnet} trials=${P2PNET_CI_TRIALS:-} file=${P2PNET_CI_FILE:-}
 node_image=${P2PNET_CI_NODE_IMAGE:-} operator_image=${P2PNET_CI_OPERATOR_IMAGE:-}
 compare_on=${P2PNET_CI_COMPARE_ON:-} base=${P2PNET_CI_BASE:-} head=${P2PNET_CI_HEAD:-} load=${P2PNET_CI_LOAD:-} results=${P2PNET_CI_RESULTS:-p2pnet-results}
-comment=${P2PNET_CI_COMMENT:-false} delete=${P2PNET_CI_DELETE:-false}
+comment=${P2PNET_CI_COMMENT:-false} comment_name=${P2PNET_CI_COMMENT_NAME:-compare} delete=${P2PNET_CI_DELETE:-false}
 lines P2PNET_CI_SCENARIOS && patterns=("${found[@]}")
 lines P2PNET_CI_GATE && gates=("${found[@]}")
 
@@ -70,6 +73,7 @@ while [ $# -gt 0 ]; do
     --load) value "$@"; load=$2; shift ;;
     --results) value "$@"; results=$2; shift ;;
     --comment) comment=true ;;
+    --comment-name) value "$@"; comment_name=$2; shift ;;
     --delete) delete=true ;;
     -h | --help) sed -n '2,/^set/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
     -*) usage "unknown option $1" ;;
@@ -250,7 +254,7 @@ compare() {
   ended=$?
   summarize "$results/compare.md" "**compare** ended with exit code $ended: $(grep -m1 '^error:' "$results/compare.log")"
   [ "$comment" = true ] && [ -s "$results/compare.md" ] || return 0
-  python3 "$HERE/comment.py" "$results/compare.md" --optional >&2
+  python3 "$HERE/comment.py" "$results/compare.md" --name "$comment_name" --optional >&2
   ended=$?
   [ "$code" != 0 ] || code=$ended
 }
