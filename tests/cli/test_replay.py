@@ -6,6 +6,7 @@ import io
 import json
 import os
 import random
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -114,6 +115,62 @@ def test_a_scenario_is_replayed_whole_to_the_same_digest(p2pnet: Call) -> None:
     assert [one["expr"] for one in found["expectations"]] == [one["expr"] for one in recorded["expectations"]]
 
 
+FILES_STORY: list[dict[str, Any]] = [
+    {"name": "a", "inject": {"files": ["photo.jpg"], "count": 2}},
+    {"fault": {"from": "node-1", "loss": "20%"}},
+    {"name": "b", "inject": {"size": "2KiB"}},
+]
+
+
+def test_the_replay_of_a_scenario_is_carried_away_and_replayed_as_that_scenario(p2pnet: Call) -> None:
+    Path("photo.jpg").write_bytes(b"a photo" * 99)
+    p2pnet("run", write("story.yaml", "Scenario", subnet={"nodes": 4}, steps=FILES_STORY), "--on", "sim")
+    first = replayed(p2pnet, collected(p2pnet))
+    second = replayed(p2pnet, collected(p2pnet, first["runs"][-1]["replay"]))
+    assert (second["scenario"], [run["step"] for run in second["runs"]]) == ("demo", ["a", "b"])
+    assert [run["run"] for run in second["runs"]] == [run["replay"] for run in first["runs"]]
+    assert second["digest"] == first["digest"]
+
+    third = replayed(p2pnet, collected(p2pnet, second["runs"][-1]["replay"], "--no-payloads"))
+    assert not third["digest"]["same"]
+    assert any("file photo.jpg: its bytes are not in the bundle" in one for one in third["not_reproduced"])
+
+
+def test_files_of_a_step_whose_run_is_gone_are_named_as_other_bytes(p2pnet: Call, state: State) -> None:
+    Path("photo.jpg").write_bytes(b"a photo" * 99)
+    story = write("story.yaml", "Scenario", subnet={"nodes": 4}, steps=FILES_STORY)
+    recorded = json.loads(p2pnet("run", story, "--on", "sim", "-o", "json").out)
+    shutil.rmtree(state.run(recorded["steps"][0]["run"]))
+    found = replayed(p2pnet, collected(p2pnet))
+    assert ([run["step"] for run in found["runs"]], found["digest"]["same"]) == (["b"], False)
+    assert "file photo.jpg: its bytes are not in the bundle, others of 64 KiB stand for them" in found["not_reproduced"]
+
+
+@pytest.mark.parametrize("older", [False, True], ids=["record", "older-record"])
+def test_a_scenario_that_ended_early_is_replayed_to_the_same_early_end(p2pnet: Call, *, older: bool) -> None:
+    story = write(
+        "story.yaml", "Scenario", subnet={"nodes": 5, "network": NETWORK},
+        steps=[
+            {"name": "a", "inject": {"count": 20, "rate": "10/s", "expect": "p95 <= 1ms"}},
+            {"name": "b", "inject": {"count": 2}},
+            {"expect": ["b.p95 <= 2s", "a.reach >= 1%"]},
+        ],
+    )  # fmt: skip
+    ended = p2pnet("run", story, "--on", "sim", "--seed", "5", "--stop-early", "-o", "json")
+    recorded, bundle = json.loads(ended.out), collected(p2pnet)
+    if older:
+        opened = open_bundle(Path(bundle))
+        record = json.loads(opened.document("scenario.json") or b"")
+        opened.close()
+        assert record.pop("stop_early") is True
+        bundle = repacked(bundle, "scenario.json", json.dumps(record).encode())
+    found = replayed(p2pnet, bundle)
+
+    assert (ended.code, recorded["steps"][1]["state"]) == (1, "not run")
+    assert (found["verdict"], found["digest"]["same"]) == ("reproduced", True)
+    assert found["digest"]["recorded"] == recorded["digest"]
+
+
 def test_without_the_published_files_the_history_is_another_and_that_is_said(p2pnet: Call) -> None:
     Path("photo.jpg").write_bytes(b"a photo" * 999)
     p2pnet("sim", "-f", subnet(), "photo.jpg")
@@ -141,9 +198,10 @@ def test_a_verdict_that_does_not_come_again_is_exit_1_and_says_so_plainly(p2pnet
     ("change", "why"),
     [
         ({"summary.json": None}, "has no report"),
+        ({"verdict": "invalid", "invalid": ["the lab died"], "digest": "00" * 32}, "was invalid: the lab died"),
         ({"verdict": "invalid", "invalid": ["the lab died"]}, "was invalid: the lab died"),
     ],
-    ids=["open", "invalid"],
+    ids=["open", "invalid", "invalid-same-history"],
 )
 def test_a_record_without_a_verdict_leaves_nothing_to_compare(
     p2pnet: Call, state: State, change: dict[str, Any], why: str
@@ -153,11 +211,46 @@ def test_a_record_without_a_verdict_leaves_nothing_to_compare(
     if "summary.json" in change:
         summary.unlink()
     else:
-        report = msgspec.structs.replace(archive.read_run(state, run)[1], digest="00" * 32, **change)  # type: ignore[type-var]
+        report = msgspec.structs.replace(archive.read_run(state, run)[1], **change)  # type: ignore[type-var]
         summary.write_bytes(archive.pretty(report))
     found = replayed(p2pnet, collected(p2pnet), code=5)
     assert found["verdict"] == "nothing to compare"
     assert why in found["why"][0]
+
+
+def test_an_invalid_scenario_has_nothing_to_compare_though_its_history_comes_again(p2pnet: Call) -> None:
+    story = write(
+        "story.yaml", "Scenario", subnet={"nodes": 4},
+        steps=[
+            {"fault": {"from": "node-1", "kill": True, "for": "60s"}},
+            {"name": "a", "inject": {"from": "node-1", "count": 2, "within": "2s"}},
+            {"expect": ["a.p95 <= 1s"]},
+        ],
+    )  # fmt: skip
+    assert p2pnet("run", story, "--on", "sim").code == 5
+    bundle = collected(p2pnet)
+    found = replayed(p2pnet, bundle, code=5)
+    assert (found["verdict"], found["recorded_verdict"], found["digest"]["same"]) == (
+        "nothing to compare",
+        "invalid",
+        True,
+    )
+    assert found["why"]
+    assert {(one["recorded_judged"], one["replayed_judged"]) for one in found["expectations"]} == {(False, False)}
+    shown = p2pnet("replay", bundle)
+    assert (shown.code, "NOTHING" in shown.out, "MISS" in shown.out) == (5, True, False)
+    assert "recorded not judged" in " ".join(shown.out.split())
+
+
+def test_an_equal_history_with_another_verdict_is_not_reproduced(p2pnet: Call, state: State) -> None:
+    run = json.loads(p2pnet("sim", "-f", subnet(), "-o", "json").out)["run"]
+    report = archive.read_run(state, run)[1]
+    assert report is not None
+    other = msgspec.structs.replace(report, verdict="fail")
+    (state.run(run) / archive.SUMMARY_FILE).write_bytes(archive.pretty(other))
+    found = replayed(p2pnet, collected(p2pnet), code=1)
+    assert (found["verdict"], found["digest"]["same"]) == ("not reproduced", True)
+    assert found["why"] == ["the record is a fail, the replay a pass"]
 
 
 # --- what live nodes recorded ---
@@ -309,8 +402,8 @@ def leaves(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [path, *(one for key, inner in items for one in leaves(inner, (*path, key)))]
 
 
-def repacked(bundle: str, name: str, data: bytes) -> None:
-    """The same bundle with another file in the place of one, whole by its manifest."""
+def repacked(bundle: str, name: str, data: bytes) -> str:
+    """The same bundle with another file in the place of one, whole by its manifest; its name."""
     opened = open_bundle(Path(bundle))
     (opened.state.root / name).write_bytes(data)
     files = {one.name: (opened.state.root / one.name).read_bytes() for one in opened.manifest.files}
@@ -322,6 +415,7 @@ def repacked(bundle: str, name: str, data: bytes) -> None:
         contents = [BundledContent(one, partial(io.BytesIO, files[one.name])) for one in entries]
         write_bundle(out, msgspec.structs.replace(opened.manifest, files=entries), contents)
     opened.close()
+    return "changed.tar.gz"
 
 
 @pytest.fixture

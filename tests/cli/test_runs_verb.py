@@ -1,6 +1,7 @@
 """`runs`: what is kept, listed, labelled, cancelled and removed."""
 
 import json
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -252,3 +253,103 @@ def test_a_label_of_an_injection_is_in_the_request(p2pnet: Callable[..., Any], m
     p2pnet("inject", "demo", "--label", " before the fix ")
     assert seen[0].label == "before the fix"
     assert "at most 80" in p2pnet("inject", "demo", "--label", "x" * 81).err
+
+
+# --- damaged runs ---
+
+
+@pytest.fixture
+def damaged(kept: Any) -> Any:
+    """The same, the first of which can be read no more, and one of which no file says whose it was."""
+    archive.list_heads(kept.state)
+    (kept.state.run(FAILED) / "run.json").write_text("{half")
+    folder = kept.state.run(UNKNOWN)
+    folder.mkdir()
+    (folder / "events.ndjson").write_text("{}")
+    os.utime(folder, (NOW - 5000, NOW - 5000))
+    return kept
+
+
+UNKNOWN = "r-20261120-080000-11"
+
+
+async def test_a_damaged_run_is_told_with_what_is_known_of_it(damaged: Any, session: Session) -> None:
+    document = (await runs.run(RunsOptions(name="demo"), session)).document
+    value = json.loads(render(document, Output.JSON))
+    jsonschema.validate(value, schema_of("runs"))
+    assert [(one["run"], one["subnet"], one["bytes"] > 0) for one in value["damaged"]] == [
+        (UNKNOWN, "", True), (FAILED, "demo", True),
+    ]  # fmt: skip
+    drawn = render(document, Output.TABLE, width=200, now=NOW)
+    assert f"{FAILED} is damaged: its run.json is none: " in drawn
+    assert f"{UNKNOWN} is damaged: it has no run.json (2 B)" in drawn
+    other = (await runs.run(RunsOptions(name="other"), session)).document
+    assert [one.run for one in other.damaged] == [UNKNOWN]
+    assert f"p2pnet runs --rm {UNKNOWN}" in (await runs.run(RunsOptions(), session)).next
+    session.output = Output.NDJSON
+    await runs.run(RunsOptions(), session)
+    assert f"damaged, and no line here: {UNKNOWN}, {FAILED}" in session.stderr.getvalue()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("name", "word"), [(None, FAILED), ("demo", FAILED), ("demo", UNKNOWN), (None, UNKNOWN[:13])])
+async def test_a_damaged_run_is_removed_by_its_id(damaged: Any, session: Session, name: str | None, word: str) -> None:
+    outcome = await runs.run(RunsOptions(name=name, remove=(word,), yes=True), session)
+    [gone] = outcome.document.removed
+    assert gone.startswith(word)
+    assert not damaged.state.run(gone).exists()
+    assert outcome.document.freed_bytes > 0
+
+
+async def test_damaged_runs_go_with_those_beyond_the_number_that_is_kept(damaged: Any, session: Session) -> None:
+    outcome = await runs.run(RunsOptions(name="demo", keep=1, yes=True), session)
+    assert outcome.document.removed == [FAILED]
+    outcome = await runs.run(RunsOptions(keep=0, verdicts=("pass",), yes=True), session)
+    assert outcome.document.removed == [OTHER, LATEST]
+    outcome = await runs.run(RunsOptions(keep=0, yes=True), session)
+    assert outcome.document.removed == [UNKNOWN]
+
+
+# --- nothing to show ---
+
+
+async def test_a_subnet_that_is_there_and_has_no_run_has_an_empty_list(target: Any, session: Session) -> None:
+    outcome = await runs.run(RunsOptions(name="demo"), session)
+    assert (outcome.document.runs, outcome.exit_code, outcome.next) == ([], 0, ("p2pnet inject demo",))
+    assert (await runs.run(RunsOptions(name="demo", keep=3, yes=True), session)).exit_code == 0
+    with pytest.raises(CommandError, match="there is no subnet nowhere") as caught:
+        await runs.run(RunsOptions(name="nowhere"), session)
+    assert caught.value.exit_code == 3
+
+
+async def test_where_only_labelled_runs_are_left_nothing_had_to_be_removed(kept: Any, session: Session) -> None:
+    await runs.run(RunsOptions(keep=0, yes=True), session)
+    outcome = await runs.run(RunsOptions(keep=1, yes=True), session)
+    drawn = render(outcome.document, Output.TABLE, width=200, now=NOW)
+    assert "nothing had to be removed: open and labelled runs stay" in drawn
+    assert "no run fits" not in drawn
+    nothing = await runs.run(RunsOptions(keep=1, label="nope*", yes=True), session)
+    assert "no run fits" in render(nothing.document, Output.TABLE, width=200, now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("options", "following"),
+    [
+        ({"label": "nope*"}, "p2pnet runs"),
+        ({"name": "demo", "label": "nope*"}, "p2pnet runs demo"),
+        ({"set_label": (f"{FAILED}=first",)}, f"p2pnet report demo {FAILED}"),
+    ],
+)
+async def test_the_next_command_is_named_also_after_a_list_of_none_and_a_label(
+    kept: Any, session: Session, options: Any, following: str
+) -> None:
+    assert (await runs.run(RunsOptions(**options), session)).next == (following,)
+
+
+async def test_without_any_run_the_next_command_makes_one(target: Any, session: Session) -> None:
+    assert (await runs.run(RunsOptions(), session)).next == ("p2pnet inject demo",)
+    target.seen = "absent"
+    assert (await runs.run(RunsOptions(), session)).next == ("p2pnet up demo --nodes 10",)
+
+
+def test_without_any_run_of_the_simulator_the_next_command_makes_one(p2pnet: Callable[..., Any]) -> None:
+    assert p2pnet("runs", "--on", "sim").err.endswith("Next: p2pnet sim -f FILE\n")

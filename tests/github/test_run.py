@@ -1,5 +1,6 @@
 """The script that any CI runs, and the action around it: which commands it gives, what it leaves, and whose exit code it is."""
 
+import json
 import os
 import re
 import shutil
@@ -31,12 +32,15 @@ case $1 in
     [ "$code" != 2 ] || { echo "error: cannot read $2" >&2; exit 2; }
     echo "## $2" >"$(option --md)"
     echo "<testsuites/>" >"$(option --junit)"
-    echo '{"steps": [{"run": null}, {"run": "r-of-'"$2"'"}, {"run": null}]}'
+    more=', "trials": '
+    echo '{"steps": [{"run": null}, {"run": "r-of-'"$2"'"}, {"run": null}]'"${TRIALS:+$more$TRIALS}"'}'
     exit "$code" ;;
   compare)
     [ "${COMPARED:-0}" != 2 ] || { echo "error: no such side" >&2; exit 2; }
     echo "<!-- p2pnet compare -->" >"$(option --md)"; exit "${COMPARED:-0}" ;;
-  collect) touch "$(option --output-file)" ;;
+  collect)
+    [ -z "${NOT_COLLECTED:-}" ] || { echo "error: it is gone" >&2; exit "$NOT_COLLECTED"; }
+    touch "$(option --output-file)" ;;
   install) [ -z "${NOT_INSTALLED:-}" ] || { echo "error: no room" >&2; exit "$NOT_INSTALLED"; } ;;
 esac
 """
@@ -171,6 +175,49 @@ def test_a_comment_that_cannot_be_written_fails_a_job_that_would_pass_unless_tha
     assert ci(*words, **told, GITHUB_REF="refs/pull/7/merge", COMPARED="6").returncode == 6
 
 
+@pytest.mark.parametrize("verdicts", [("fail", "fail"), ("pass", "fail", "pass", "invalid")])
+def test_every_trial_that_kept_runs_is_packed_first_those_that_did_not_pass(ci: Ci, verdicts: tuple[str, ...]) -> None:
+    trials = [{"seed": 42 + i, "verdict": one, "runs": [f"r-{i}-1", f"r-{i}-2"]} for i, one in enumerate(verdicts)]
+    order = sorted(range(len(verdicts)), key=lambda i: verdicts[i] == "pass")
+    done = ci("--on", "local", ci.scenario("a.yaml", 1), TRIALS=json.dumps(trials))
+    assert done.returncode == 1
+    names = ["a.tar.gz", *(f"a-seed-{42 + i}.tar.gz" for i in order[1:])]
+    packed = [(line.split()[2], Path(line.split()[-1]).name) for line in ci.said("p2pnet collect")]
+    assert packed == [(f"r-{i}-2", name) for i, name in zip(order, names, strict=True)]
+
+
+def test_trials_without_runs_are_not_packed_and_of_many_no_more_than_twenty(ci: Ci) -> None:
+    none = [{"seed": seed, "verdict": "fail", "runs": []} for seed in range(3)]
+    ci("--on", "sim", ci.scenario("a.yaml", 1), TRIALS=json.dumps(none))
+    assert ci.said("p2pnet collect") == []
+    many = [*none, *({"seed": seed, "verdict": "fail", "runs": [f"r-{seed}"]} for seed in range(3, 25))]
+    done = ci("--on", "local", "a.yaml", TRIALS=json.dumps(many))
+    assert "run.sh: a: 20 of 22 trials that kept runs are packed" in done.stderr
+    assert len(ci.said("p2pnet collect")) == 20
+
+
+def test_the_bundle_of_a_trial_takes_no_other_scenarios_name(ci: Ci) -> None:
+    trials = [{"seed": seed, "verdict": "fail", "runs": [f"r-{seed}"]} for seed in (1, 2)]
+    names = [ci.scenario("a-seed-2.yaml", 0), ci.scenario("a.yaml", 1)]
+    ci("--on", "local", *names, TRIALS=json.dumps(trials))
+    assert {one for one in ci.results() if one.endswith(".gz")} == {"a.tar.gz", "a-seed-2-1.tar.gz"}
+
+
+def test_a_run_that_cannot_be_packed_is_told(ci: Ci) -> None:
+    done = ci("--on", "sim", ci.scenario("a.yaml", 1), NOT_COLLECTED="2")
+    assert done.returncode == 1
+    assert "run.sh: a: run r-of-a.yaml is not packed: error: it is gone" in done.stderr
+
+
+def test_two_comparisons_have_a_comment_each_by_its_name(ci: Ci) -> None:
+    (ci.folder / "bin" / "python3").write_text(OTHER)
+    (ci.folder / "bin" / "python3").chmod(0o755)
+    words = ["--on", "sim", "--base", "1", "--head", "2", "--comment"]
+    assert ci(*words).returncode == ci(*words, "--comment-name", "over the sea").returncode == 0
+    said = [line.partition("compare.md ")[2] for line in ci.said("python3 ")]
+    assert said == ["--name compare --optional", "--name over the sea --optional"]
+
+
 # --- the folder ---
 
 
@@ -241,20 +288,26 @@ def test_the_job_gets_its_summary_and_outputs(ci: Ci) -> None:
     assert output.read_text() == f"exit-code=1\nresults={ci.folder.resolve()}/p2pnet-results\n"
 
 
-def test_ci_that_cancels_lets_p2pnet_end_in_order(ci: Ci) -> None:
+@pytest.mark.parametrize("to_all", [False, True], ids=["SIGTERM to the script", "Ctrl-C to all of them"])
+def test_ci_that_cancels_lets_p2pnet_end_in_order(ci: Ci, to_all: bool) -> None:
     name = ci.scenario("a.yaml")
     (ci.folder / f"{name}.slow").touch()
     words = ["bash", str(SCRIPT), "--on", "sim", name, ci.scenario("b.yaml")]
     with subprocess.Popen(
-        words, cwd=ci.folder, env=ci.environment, stderr=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL
-    ) as process:
+        words, cwd=ci.folder, env=ci.environment, stderr=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as process:  # fmt: skip
         log, deadline = ci.folder / "p2pnet-results" / "a.log", time.monotonic() + PATIENCE_S
         while not (log.exists() and "begun" in log.read_text()):
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=PATIENCE_S)
+        if to_all:
+            os.killpg(process.pid, signal.SIGINT)
+        else:
+            process.send_signal(signal.SIGTERM)
+        said = process.communicate(timeout=PATIENCE_S)[1]
     assert process.returncode == 130
+    assert "interrupted" in said
     assert len(ci.said("p2pnet run")) == 1
     assert "interrupted" in log.read_text()
 

@@ -1,5 +1,7 @@
 """A record beside its replay: what missed in both, what the figures are apart, what keeps a verdict from coming again."""
 
+from typing import Any
+
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +11,7 @@ from p2pnet.measure import replay as beside
 from p2pnet.measure.receipts import ReceiptRow
 from p2pnet.measure.replay import PAIRS_MAX, Outcomes
 from p2pnet.model.replay import Replay, ReplayedRun
-from p2pnet.model.report import ExpectationResult, Latency
+from p2pnet.model.report import ExpectationResult, Latency, Report
 
 NAMES = {number: (f"{number:02x}" * 32, f"file-{number}") for number in range(9)}
 pairs = st.sets(st.tuples(st.integers(0, 8), st.sampled_from("abcdef")))
@@ -42,16 +44,27 @@ def test_a_figure_that_is_infinite_in_one_has_no_gap():
     assert (gaps["p90"], gaps["p99"], gaps["reach"]) == (0.0, None, 0.0)
 
 
+def judged(*results: ExpectationResult, **more: Any) -> Report:
+    return msgspec.structs.replace(sample_report(), expectations=list(results), **more)
+
+
 def test_an_expectation_that_was_not_judged_again_did_not_hold():
-    found = beside.expectations_beside([ExpectationResult("reach == 100%", 100.0, True)], [])
-    assert [(one.recorded_ok, one.replayed_ok, one.same) for one in found] == [(True, False, False)]
+    [one] = beside.expectations_beside(judged(ExpectationResult("reach == 100%", 100.0, True)), judged())
+    assert (one.recorded_ok, one.replayed_ok, one.same) == (True, False, False)
+    assert (one.recorded_judged, one.replayed_judged) == (True, False)
+
+
+def test_what_an_invalid_run_measured_is_no_judgement():
+    missed = judged(ExpectationResult("p95 <= 1s", None, False), verdict="invalid", invalid=["the lab died"])
+    [one] = beside.expectations_beside(missed, missed)
+    assert (one.recorded_judged, one.replayed_judged) == (False, False)
 
 
 def test_a_verdict_comes_again_only_with_the_same_expectations():
     held, missed = ExpectationResult("p95 <= 1s", 1.0, True), ExpectationResult("p95 <= 1s", 2.0, False)
 
     def replay(before: list[ExpectationResult], after: list[ExpectationResult], again: str = "fail") -> Replay:
-        run = ReplayedRun(run="r-1", expectations=beside.expectations_beside(before, after))
+        run = ReplayedRun(run="r-1", expectations=beside.expectations_beside(judged(*before), judged(*after)))
         return Replay(
             bundle="b", subnet="demo", target="local", version="1", seed=1, nodes=2, verdict="nothing to compare",
             recorded_verdict="fail", replayed_verdict=again, runs=[run],

@@ -68,6 +68,10 @@ class FakeStage:
         self.raises: dict[str, Exception] = {}
         """By the word with which something in `did` would begin."""
         self.trouble: list[str] = []
+        self.runs: dict[str, str] = {}
+
+    def kept_run(self, name: str) -> str | None:
+        return self.runs.get(name)
 
     def _do(self, what: str) -> str:
         self.did.append(what)

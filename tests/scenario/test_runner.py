@@ -236,6 +236,7 @@ async def test_an_interrupt_ends_what_goes_on_takes_the_subnet_down_and_leaves_t
     class Hanging(FakeStage):
         async def inject(self, ask, progress):
             self.did.append(f"inject {ask.name}")
+            self.runs[ask.name] = "r-1"
             asyncio.get_running_loop().call_soon(task.cancel)
             try:
                 await asyncio.sleep(3600)
@@ -248,7 +249,9 @@ async def test_an_interrupt_ends_what_goes_on_takes_the_subnet_down_and_leaves_t
     result = await task
     assert stage.did == ["up", "inject a", "cancelled", "down"]
     assert (result.interrupted, result.verdict) == (True, "invalid")
-    assert [(step.state, step.detail) for step in result.steps] == [("failed", "interrupted"), ("not run", "")]
+    assert [(step.state, step.detail, step.run) for step in result.steps] == [
+        ("failed", "interrupted", "r-1"), ("not run", "", None)
+    ]  # fmt: skip
     assert all(not one.ok for one in result.expectations)
 
 

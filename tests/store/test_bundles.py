@@ -173,9 +173,9 @@ def test_events_that_are_a_bomb_or_one_endless_line_are_refused(tmp_path, monkey
         open_bundle(put(tmp_path / "b", bundle_of(files)))
 
 
-def test_a_bundle_of_a_newer_p2pnet_says_so_and_a_foreign_file_too(tmp_path):
+def test_a_bundle_of_a_newer_format_says_so_and_a_foreign_file_too(tmp_path):
     newer = bundle_of({}, manifest_of({}, schema="p2pnet.io/bundle/v2"))
-    with pytest.raises(BundleError, match="of a newer p2pnet"):
+    with pytest.raises(BundleError, match="of a newer format"):
         unpack(put(tmp_path / "b", newer), tmp_path / "x")
     foreign = bundle_of({}, manifest_of({}, schema="p2pnet.io/report/v1"))
     with pytest.raises(BundleError, match="it is no bundle of p2pnet: the schema"):

@@ -11,7 +11,7 @@ from tests.samples import sample_report
 from p2pnet.model.errors import SpecError
 from p2pnet.model.events import Collected, EventKind
 from p2pnet.model.jobs import Payload, RunFile, RunRequest
-from p2pnet.store import archive, heads, retention
+from p2pnet.store import archive, damaged, heads, retention, run_folders
 from p2pnet.store.retention import Limits
 from p2pnet.store.state import State
 
@@ -269,3 +269,61 @@ def test_a_label_that_a_scenario_made_spares_no_run_unless_a_person_gives_anothe
         ("story/a", False), ("story/a", False), ("mine", True), ("", False),
     ]  # fmt: skip
     assert [head.label for head in retention.surplus(found, retention.Limits(runs=1, bytes=None))] == ["story/a"] * 2
+
+
+# --- damaged runs ---
+
+
+def spoil(folder, content):
+    path = folder / "run.json"
+    path.unlink() if content is None else path.write_bytes(content)
+
+
+@pytest.mark.parametrize("content", [b"", b"{half", b"[" * 100_000, b"{}", None])
+def test_a_run_that_cannot_be_read_is_told_with_what_its_head_knew(state, content):
+    folder = put(state, 1, label="before the fix")
+    whole = heads.read_head(folder)
+    assert whole is not None
+    spoil(folder, content)
+    assert archive.list_heads(state) == []
+    [found] = damaged.damaged_runs(state, 0.0)
+    assert msgspec.structs.replace(found.head, bytes=0) == msgspec.structs.replace(whole, bytes=0)
+    assert found.head.bytes == heads.bytes_of(folder)
+    assert "run.json" in found.why
+
+
+def test_without_a_head_its_report_says_whose_it_was_and_its_id_when(state):
+    folder = put(state, 1)
+    spoil(folder, b"{half")
+    [found] = damaged.damaged_runs(state, 0.0)
+    assert (found.head.subnet, found.head.target) == (sample_report().subnet, sample_report().target)
+    assert found.head.created_at == 1_795_292_101.0  # 2026-11-21 20:15:01 UTC
+
+
+def test_a_copied_directory_is_no_second_run_but_a_damaged_one(state):
+    folder = put(state, 1)
+    shutil.copytree(folder, state.run("r-20261121-201559-99"))
+    assert names(archive.list_heads(state)) == [folder.name]
+    [found] = damaged.damaged_runs(state, 0.0)
+    assert found.why == f"its run.json is of run {folder.name}"
+
+
+def test_a_run_that_begins_or_is_being_written_is_not_damaged(state):
+    begins, simulated = state.run("r-20261121-201501-3f"), state.run("r-20261121-201502-3f")
+    for folder in (begins, simulated):
+        folder.mkdir(parents=True)
+    run_folders.record_writer(simulated)
+    now = max(folder.stat().st_mtime for folder in (begins, simulated))
+    assert damaged.damaged_runs(state, now) == []
+    later = damaged.damaged_runs(state, now + damaged.BEGINNING_S + 1.0)
+    assert [one.head.run for one in later] == [begins.name]
+
+
+def test_damaged_runs_are_removed_beyond_the_limits_and_are_not_the_newest(state):
+    folders = [put(state, number) for number in range(4)]
+    for number in (0, 3):
+        spoil(folders[number], b"{half")
+    gone = retention.apply(state, Limits(runs=None, bytes=1), 77.0)
+    assert sorted(names(gone)) == [folders[number].name for number in (0, 1, 3)]
+    assert names(archive.list_heads(state)) == [folders[2].name]
+    assert not folders[3].exists()

@@ -14,24 +14,28 @@
 #   --gate GATE          like 'p99:+10%'; repeatable
 #   --load OPTIONS       of the comparison, like '--size 4KiB --count 20 --rate 10/s'
 #   --comment            write the comparison into a comment on the pull request (GITHUB_TOKEN)
+#   --comment-name NAME  which, where a pull request has several comparisons   [default: compare]
 #   --results FOLDER     for everything that is written                         [default: p2pnet-results]
 #   --delete             the kind cluster goes at the end, if this made it
 #
 # Every option can be said by a variable: P2PNET_CI_ON, P2PNET_CI_CLUSTER, ... ; scenarios and gates one to a line in
 # P2PNET_CI_SCENARIOS and P2PNET_CI_GATE. Patterns in scenarios are expanded.
 #
-# In the folder: SCENARIO.json, .xml (JUnit), .md, .log and, where it did not pass and kept runs, .tar.gz of them; compare.json,
-# .md, .log; summary.md, which $GITHUB_STEP_SUMMARY gets, too; after a failure cluster/, what kubectl and kind say. What a former
-# run wrote there is removed first; other files are left alone. A scenario whose name is taken, or summary, compare or install,
-# has a number behind it.
+# In the folder: SCENARIO.json, .xml (JUnit), .md, .log and, where it did not pass and kept runs, .tar.gz of them: of several
+# trials that of the first that did not pass, and SCENARIO-seed-S.tar.gz of the others; compare.json, .md, .log; install.log;
+# summary.md, which $GITHUB_STEP_SUMMARY gets, too; after a failure cluster/, what kubectl and kind say. What a former run wrote
+# there is removed first; other files are left alone. A scenario whose name is taken, or summary, compare or install, has a
+# number behind it.
 #
 # The exit code is p2pnet's: that of the first command that did not end with 0; where all did, 1 for a comment that could not be
-# written, 2 for one that was not told whereto. No leave to write, no token or no pull request is a warning. All scenarios are run whatever the others did.
+# written, 2 for one that was not told whereto. No leave to write, no token or no pull request is a warning. All scenarios are
+# run whatever the others did.
 set -uo pipefail
 shopt -s nullglob
 
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-LOGS_S=60 # for kubectl and kind to say what they know
+LOGS_S=60 # for kubectl and kind to say what they know, and for a trial to be packed
+BUNDLES_MAX=20 # of the trials of one scenario
 SUMMARY_BYTES_MAX=900000 # GitHub takes 1 MiB from a step
 WRITTEN=.written # what a run wrote, in its folder: names, each with a NUL behind it
 
@@ -50,7 +54,7 @@ value() { [ $# -ge 2 ] || usage "$1 wants a value"; }
 on=${P2PNET_CI_ON:-kind} cluster=${P2PNET_CI_CLUSTER:-p2pnet} trials=${P2PNET_CI_TRIALS:-} file=${P2PNET_CI_FILE:-}
 node_image=${P2PNET_CI_NODE_IMAGE:-} operator_image=${P2PNET_CI_OPERATOR_IMAGE:-}
 compare_on=${P2PNET_CI_COMPARE_ON:-} base=${P2PNET_CI_BASE:-} head=${P2PNET_CI_HEAD:-} load=${P2PNET_CI_LOAD:-} results=${P2PNET_CI_RESULTS:-p2pnet-results}
-comment=${P2PNET_CI_COMMENT:-false} delete=${P2PNET_CI_DELETE:-false}
+comment=${P2PNET_CI_COMMENT:-false} comment_name=${P2PNET_CI_COMMENT_NAME:-compare} delete=${P2PNET_CI_DELETE:-false}
 lines P2PNET_CI_SCENARIOS && patterns=("${found[@]}")
 lines P2PNET_CI_GATE && gates=("${found[@]}")
 
@@ -69,6 +73,7 @@ while [ $# -gt 0 ]; do
     --load) value "$@"; load=$2; shift ;;
     --results) value "$@"; results=$2; shift ;;
     --comment) comment=true ;;
+    --comment-name) value "$@"; comment_name=$2; shift ;;
     --delete) delete=true ;;
     -h | --help) sed -n '2,/^set/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
     -*) usage "unknown option $1" ;;
@@ -145,7 +150,7 @@ attempt() { # LOG COMMAND...: its stdout stays, its stderr is shown and kept; it
   local log=$1 ended tee
   shift
   echo "+ $*" >&2
-  exec 4> >(tee "$log" >&2)
+  exec 4> >(trap '' INT TERM HUP && exec tee "$log" >&2) # Ctrl-C is for p2pnet, whose last words this still takes
   tee=$!
   "$@" 2>&4 4>&- &
   child=$!
@@ -167,15 +172,32 @@ summarize() { # FILE, or words where it is not there
   echo >>"$results/summary.md"
 }
 
-collect() { # NAME: the runs of a scenario that kept one, packed
-  local run
-  run=$(python3 - "$results/$1.json" 2>/dev/null <<'END'
+kept_trials() { # FILE: `SEED RUN` of each trial that kept runs, the last of them; first those that did not pass
+  python3 - "$1" 2>/dev/null <<'END'
 import json, sys
-steps = json.load(open(sys.argv[1]))["steps"]
-print([step["run"] for step in steps if step.get("run")][-1])
+told = json.load(open(sys.argv[1]))
+steps = {"seed": 0, "runs": [step.get("run") for step in told["steps"]]}
+for trial in sorted(told.get("trials") or [steps], key=lambda one: one.get("verdict") == "pass"):
+    if runs := [run for run in trial["runs"] if run]:
+        print(trial["seed"], runs[-1])
 END
-  ) || return 0
-  timeout "$LOGS_S" p2pnet collect "$run" --output-file "$results/$1.tar.gz" >>"$results/$1.log" 2>&1
+}
+
+collect() { # NAME: the runs of a scenario, packed, a bundle for each trial: a run brings all of its trial
+  local own=$1 log=$results/$1.log kept packed=0 seed run name
+  mapfile -t kept < <(kept_trials "$results/$1.json")
+  while [ "$packed" -lt "${#kept[@]}" ]; do
+    if [ "$packed" -ge "$BUNDLES_MAX" ] || { [ "$stopped" = 1 ] && [ "$packed" -gt 0 ]; }; then
+      echo "run.sh: $own: $packed of ${#kept[@]} trials that kept runs are packed" | tee -a "$log" >&2
+      return 0
+    fi
+    read -r seed run <<<"${kept[packed]}"
+    name=$own
+    [ "$packed" = 0 ] || { name_for "$own-seed-$seed" && fresh "$name.tar.gz"; }
+    timeout "$LOGS_S" p2pnet collect "$run" --output-file "$results/$name.tar.gz" >>"$log" 2>&1 </dev/null ||
+      echo "run.sh: $own: run $run is not packed: $(grep '^error:' "$log" | tail -n 1)" >&2
+    packed=$((packed + 1))
+  done
 }
 
 cluster_says() { # what is there, and what it wrote
@@ -232,7 +254,7 @@ compare() {
   ended=$?
   summarize "$results/compare.md" "**compare** ended with exit code $ended: $(grep -m1 '^error:' "$results/compare.log")"
   [ "$comment" = true ] && [ -s "$results/compare.md" ] || return 0
-  python3 "$HERE/comment.py" "$results/compare.md" --optional >&2
+  python3 "$HERE/comment.py" "$results/compare.md" --name "$comment_name" --optional >&2
   ended=$?
   [ "$code" != 0 ] || code=$ended
 }

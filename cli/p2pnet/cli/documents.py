@@ -139,6 +139,17 @@ class KeptRun(msgspec.Struct, frozen=True, kw_only=True):
     """On disk."""
 
 
+class DamagedLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A run that is kept on this machine, and cannot be read."""
+
+    run: str
+    subnet: str = ""
+    """Empty where nothing of it tells."""
+    why: str
+    bytes: int
+    """On disk."""
+
+
 class KeptWithin(msgspec.Struct, frozen=True, kw_only=True):
     """The limits beyond which the oldest ended runs without a label are removed, and what was; None: no limit."""
 
@@ -157,9 +168,11 @@ class KeptRuns(msgspec.Struct, frozen=True, kw_only=True):
     matched: int
     """Runs that the filters let through; `runs` holds the newest of them."""
     kept: int
-    """All runs of the state directory, and what they take on disk."""
+    """All runs of the state directory that can be read, and what they take on disk."""
     kept_bytes: int
     within: KeptWithin
+    damaged: list[DamagedLine] = []
+    """Those that cannot be read, oldest first; `runs --rm RUN` removes one."""
     removed: list[str] = []
     freed_bytes: int = 0
     cancelled: list[str] = []

@@ -17,9 +17,14 @@ LIVE = (
 )
 
 
+def other_bytes(name: str, others: str) -> str:
+    """What there is to say about a published file that is not in the bundle."""
+    return f"file {name}: its bytes are not in the bundle, {others} stand for them"
+
+
 def simulated_limits(run: RunFile, missing: list[str]) -> list[str]:
     """What there is of a run of the simulator. `missing`: files that it published and that are not in the bundle."""
-    found = [f"file {name}: its bytes are not in the bundle, others of its size stand for them" for name in missing]
+    found = [other_bytes(name, "others of its size") for name in missing]
     if run.version != version("p2pnet"):
         found.append(f"p2pnet {run.version}, which made the record: this is {version('p2pnet')}")
     if run.state == "cancelled":

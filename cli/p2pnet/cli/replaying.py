@@ -10,6 +10,7 @@ import msgspec
 from p2pnet.broadcast.loading import OURS
 from p2pnet.cli.capacity import check_simulated, this_machine
 from p2pnet.cli.outcome import CommandError
+from p2pnet.cli.replay_limits import other_bytes
 from p2pnet.cli.replay_record import UNKNOWN_BYTES, RecordedRun, read_recorded
 from p2pnet.cli.run_receipts import receipt_rows
 from p2pnet.cli.scenario_progress import ScenarioProgress
@@ -19,6 +20,7 @@ from p2pnet.cli.simulating import simulated
 from p2pnet.cli.spec_file import supported
 from p2pnet.cli.stages.simulated import RecordedLoad, SimulatedStage
 from p2pnet.measure import replay as beside
+from p2pnet.measure.replay import JudgedValue
 from p2pnet.model.errors import SpecError
 from p2pnet.model.jobs import FaultTime, RunFile
 from p2pnet.model.replay import Replay, ReplayedExpectation, ReplayedRun
@@ -35,7 +37,7 @@ from p2pnet.sim.simulate import TARGET, SimLoad
 from p2pnet.store import State, archive
 from p2pnet.store.bundle_format import BundleError
 from p2pnet.store.bundles import OpenedBundle
-from p2pnet.store.scenario_records import runs_of_record
+from p2pnet.store.scenario_records import keep_record, runs_of_record
 from p2pnet.store.simulated import published_indexes
 from p2pnet.subnet.document import load_subnet, nodes_max_of, to_document
 from p2pnet.subnet.faults import read_fault, victims
@@ -171,13 +173,23 @@ async def _replay_scenario(
         limits.append(
             "how long the steps took: they follow each other as written, each as fast as the simulator is done with it"
         )
-    recorded = {step: _load_of(one) for step, one in records.items()} | _without_runs(plan, records)
+    absent = _without_runs(plan, records)
+    recorded = {step: _load_of(one) for step, one in records.items()} | absent
     progress = ScenarioProgress(plan, session)
     stage = SimulatedStage(plan, seed=result.seed, state=state, folder=Path(), recorded=recorded)
-    runner = ScenarioRunner(plan, stage, seed=result.seed, tell=progress.hear, clock=time.monotonic, skipped=skipped)
+    # Older records say it with each run alone.
+    early = record.stop_early or any(one.run.request.stop_early for one in records.values())
+    runner = ScenarioRunner(
+        plan, stage, seed=result.seed, tell=progress.hear, clock=time.monotonic, skipped=skipped, stop_early=early
+    )
     trial = await runner.run()
     again = merged(plan, TARGET, [trial], seed=result.seed)
+    # Beside the replays, so that they can be carried away as one, too.
+    kept = {"subnet": to_document(plan.subnet), "skipped": skipped, "stop_early": early, "result": again}
+    keep_record(state, msgspec.structs.replace(record, **kept))
     replayed = {step.name: step.run for step in again.steps if step.run}
+    for name in [name for step, load in absent.items() if step in replayed for name, _ in load.payloads]:
+        limits.append(other_bytes(name, f"others of {format_size(UNKNOWN_BYTES)}"))
     runs = [_compared(one, _report(state, replayed.get(step)), state, step=step) for step, one in records.items()]
     # What a step expected is judged as a step of the scenario, once.
     runs = [msgspec.structs.replace(one, expectations=[]) for one in runs]
@@ -219,14 +231,8 @@ def _expectations(recorded: ScenarioRun, again: ScenarioRun) -> list[ReplayedExp
     found = []
     for one in recorded.expectations:
         other = replayed.get((one.step, one.name, one.expr))
-        found.append(
-            beside.beside(
-                one.expr,
-                (one.value, one.ok),
-                (None, False) if other is None else (other.value, other.ok),
-                step=one.step,
-            )
-        )
+        again_as = beside.NOT_JUDGED if other is None else JudgedValue(other.value, other.ok, other.judged)
+        found.append(beside.beside(one.expr, JudgedValue(one.value, one.ok, one.judged), again_as, step=one.step))
     return found
 
 
@@ -282,7 +288,7 @@ def _compared(record: RecordedRun, replayed: Report | None, state: State, *, ste
     return msgspec.structs.replace(
         found, republished=len(both), figures=beside.figures_beside(recorded, replayed),
         misses=beside.misses_of(before, after, both),
-        expectations=beside.expectations_beside(recorded.expectations, replayed.expectations),
+        expectations=beside.expectations_beside(recorded, replayed),
         digest=beside.digests_beside(recorded.digest, replayed.digest),
     )  # fmt: skip
 
@@ -290,16 +296,17 @@ def _compared(record: RecordedRun, replayed: Report | None, state: State, *, ste
 def _judged(
     replay: Replay, reasons: Mapping[str, Sequence[str]], *, interrupted: bool, invalid: Sequence[str] = ()
 ) -> Replay:
-    """With its verdict. Equal digests are one history, whatever it was worth."""
-    if replay.digest is not None and replay.digest.same:
-        return msgspec.structs.replace(replay, verdict="reproduced")
-    why = beside.why_incomparable(replay.runs, reasons) or [f"the record is invalid: {one}" for one in invalid[:1]]
+    """With its verdict. Equal digests are one history: what was made of it still has to be a verdict, and the same one."""
     if interrupted:  # half a history is another one, which says nothing
         return msgspec.structs.replace(replay, why=["the replay was interrupted"], digest=None)
+    same = replay.digest is not None and replay.digest.same
+    why = [] if same and _has_verdict(replay) else beside.why_incomparable(replay.runs, reasons)
+    if not why and not _has_verdict(replay):
+        why = [f"the record is invalid: {next(iter(invalid), 'no reason is recorded')}"]
     if why:
         return msgspec.structs.replace(replay, why=why)
     limits = list(replay.not_reproduced)
-    if replay.digest is not None:
+    if replay.digest is not None and not same:
         limits.insert(
             0,
             f"the same history: the digests differ (recorded by p2pnet {replay.version}, this is {version('p2pnet')})",
@@ -314,3 +321,7 @@ def _judged(
     return msgspec.structs.replace(
         replay, verdict="not reproduced" if why else "reproduced", why=why, not_reproduced=limits
     )
+
+
+def _has_verdict(replay: Replay) -> bool:
+    return replay.recorded_verdict in ("pass", "fail")

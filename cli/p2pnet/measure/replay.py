@@ -70,26 +70,34 @@ def _gap(before: float | None, after: float | None) -> float | None:
     return None if before is None or after is None else round(after - before, 6)
 
 
-def expectations_beside(
-    recorded: Sequence[ExpectationResult], replayed: Sequence[ExpectationResult]
-) -> list[ReplayedExpectation]:
+class JudgedValue(NamedTuple):
+    """What one expectation came to: its value, and whether it held. `judged`: False of one that nothing was measured for."""
+
+    value: float | None
+    ok: bool
+    judged: bool = True
+
+
+NOT_JUDGED = JudgedValue(None, ok=False, judged=False)
+
+
+def expectations_beside(recorded: Report, replayed: Report) -> list[ReplayedExpectation]:
     """Every recorded expectation with what became of it; one that was not judged again did not hold."""
-    again = {one.expr: one for one in replayed}
-    return [
-        beside(
-            one.expr, (one.value, one.ok), (other.value, other.ok) if (other := again.get(one.expr)) else (None, False)
-        )
-        for one in recorded
-    ]
+    again = {one.expr: _judged(one, replayed) for one in replayed.expectations}
+    return [beside(one.expr, _judged(one, recorded), again.get(one.expr, NOT_JUDGED)) for one in recorded.expectations]
 
 
-def beside(
-    expr: str, recorded: tuple[float | None, bool], replayed: tuple[float | None, bool], *, step: str = ""
-) -> ReplayedExpectation:
+def _judged(one: ExpectationResult, report: Report) -> JudgedValue:
+    """Those of an invalid run are no judgement."""
+    return JudgedValue(one.value, one.ok, report.verdict != "invalid")
+
+
+def beside(expr: str, recorded: JudgedValue, replayed: JudgedValue, *, step: str = "") -> ReplayedExpectation:
     """One expectation: its value and whether it held, both times."""
     return ReplayedExpectation(
-        expr=expr, step=step, recorded_value=recorded[0], recorded_ok=recorded[1], replayed_value=replayed[0],
-        replayed_ok=replayed[1], same=recorded[1] == replayed[1],
+        expr=expr, step=step, recorded_value=recorded.value, recorded_ok=recorded.ok, recorded_judged=recorded.judged,
+        replayed_value=replayed.value, replayed_ok=replayed.ok, replayed_judged=replayed.judged,
+        same=recorded.ok == replayed.ok,
     )  # fmt: skip
 
 
@@ -106,14 +114,17 @@ def why_not(replay: Replay) -> list[str]:
     if replay.recorded_verdict != replay.replayed_verdict:
         found.append(f"the record is {_words(replay.recorded_verdict)}, the replay {_words(replay.replayed_verdict)}")
     every = [*replay.expectations, *(one for run in replay.runs for one in run.expectations)]
-    held = {True: "held", False: "did not hold"}
     for one in every:
         if not one.same:
             where = f" (step {one.step})" if one.step else ""
-            found.append(
-                f"{one.expr}{where} {held[one.recorded_ok]} in the record, and {held[one.replayed_ok]} in the replay"
-            )
+            before = _held(ok=one.recorded_ok, judged=one.recorded_judged)
+            after = _held(ok=one.replayed_ok, judged=one.replayed_judged)
+            found.append(f"{one.expr}{where} {before} in the record, and {after} in the replay")
     return list(dict.fromkeys(found))
+
+
+def _held(*, ok: bool, judged: bool) -> str:
+    return "held" if ok else "did not hold" if judged else "was not judged"
 
 
 def _words(verdict: str | None) -> str:

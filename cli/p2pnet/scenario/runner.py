@@ -133,12 +133,17 @@ class ScenarioRunner:
             done = await self._do(step)
         except P2pnetError as error:
             self._refuse(f"step {step.number} ({step.name}): {error}", error)
-            done = {"state": "failed", "ok": False, "detail": str(error)}
+            done = {"state": "failed", "ok": False, "detail": str(error), "run": self._kept_run(step)}
         except asyncio.CancelledError:
-            self._put(step, state="failed", ok=False, detail=INTERRUPTED, begun_s=round(begun, 6))
+            run = self._kept_run(step)
+            self._put(step, state="failed", ok=False, detail=INTERRUPTED, begun_s=round(begun, 6), run=run)
             raise
         ended = self._stage.seconds()
         self._put(step, begun_s=round(begun, 6), seconds=round(ended - begun, 6), **done)
+
+    def _kept_run(self, step: PlannedStep) -> str | None:
+        """What an inject step that did not come to its end left."""
+        return self._stage.kept_run(step.name) if step.run is not None else None
 
     def _put(self, step: PlannedStep, **fields: Any) -> None:
         result = self._results[step.path] = msgspec.structs.replace(self._results[step.path], **fields)

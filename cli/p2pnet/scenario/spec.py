@@ -7,10 +7,11 @@ from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, WithJsonSchem
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import core_schema
 
-from p2pnet.measure.pace import PACE_CHARS_MAX, OfferedPace
+from p2pnet.measure.pace import OfferedPace
 from p2pnet.measure.pace import parse as parse_pace
 from p2pnet.model import limits, units
 from p2pnet.model.expectation_words import EXPRESSION_CHARS_MAX
+from p2pnet.model.load_stages import PACE_CHARS_MAX
 from p2pnet.subnet.names import SubnetName
 from p2pnet.subnet.network_spec import FaultSpec
 from p2pnet.subnet.quantities import Document, DurationText, Quantity, ShareText, SizeText, Text

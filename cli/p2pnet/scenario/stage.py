@@ -114,6 +114,9 @@ class Stage(Protocol):
     async def inject(self, ask: RunAsk, progress: ProgressSink) -> Report:
         """One run, from its first publication to its end; the report, which is kept under its `run`."""
 
+    def kept_run(self, name: str) -> str | None:
+        """Id of the run that is kept of an inject step, also of one that was interrupted or failed; None without one."""
+
     async def withdraw(self, names: Sequence[str], progress: ProgressSink) -> str:
         """Take back from every node what these inject steps published; how many artifacts, in words.
 

@@ -34,7 +34,7 @@ _UNREADABLE = (EOFError, zlib.error, gzip.BadGzipFile)
 
 
 class BundleError(SpecError):
-    """A file that is no bundle, or a damaged one, or of a newer p2pnet (exit 2)."""
+    """A file that is no bundle, or a damaged one, or of a newer format (exit 2)."""
 
 
 class BundledContent(NamedTuple):
@@ -159,7 +159,7 @@ def read_manifest(data: bytes) -> BundleManifest:
     if schema != MANIFEST_SCHEMA:
         kind, _, version = schema[:80].rpartition("/v")
         if kind == MANIFEST_SCHEMA.rpartition("/v")[0] and version.isdigit() and int(version) > 1:
-            raise BundleError(f"it is of a newer p2pnet ({kind}/v{version}): this one reads {MANIFEST_SCHEMA}")
+            raise BundleError(f"it is of a newer format ({kind}/v{version}): this version reads {MANIFEST_SCHEMA}")
         raise BundleError(f"it is no bundle of p2pnet: the schema of its {MANIFEST} is {schema[:80]!r}")
     try:
         manifest = msgspec.json.decode(data, type=BundleManifest)

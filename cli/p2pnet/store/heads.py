@@ -1,7 +1,7 @@
 """Heads: what a list of runs shows of each, in `head.json`, so that listing need not read whole runs.
 
 A head is made from the `run.json` beside it and holds while that has the same stamp; otherwise it is made anew. A
-directory whose `run.json` cannot be read is no run.
+directory whose `run.json` cannot be read, or is of another run, has none (`damaged` tells of it).
 """
 
 import contextlib
@@ -17,6 +17,7 @@ from p2pnet.store.files import write_atomic
 RUN_FILE = "run.json"
 SUMMARY_FILE = "summary.json"
 HEAD_FILE = "head.json"
+RUN_SHOWN = 64  # characters of an id that another file tells
 
 
 class RunHead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -136,6 +137,19 @@ def refresh_head(folder: Path) -> RunHead | None:
     return head
 
 
+def stray_run(folder: Path) -> str | None:
+    """Why a directory has no head, in words; None where it has one."""
+    try:
+        run = _run.decode((folder / RUN_FILE).read_bytes())
+    except FileNotFoundError:
+        return f"it has no {RUN_FILE}"
+    except OSError as error:
+        return f"its {RUN_FILE} cannot be read: {error.strerror}"
+    except (msgspec.DecodeError, RecursionError) as error:
+        return f"its {RUN_FILE} is none: {error}"
+    return None if run.run == folder.name else f"its {RUN_FILE} is of run {run.run[:RUN_SHOWN]}"
+
+
 def bytes_of(folder: Path) -> int:
     """The size of a directory's files together."""
     total = 0
@@ -150,11 +164,13 @@ def _made(folder: Path) -> RunHead | None:
     stamp = _stamp(folder)  # taken first: if the file is replaced meanwhile, the head is out of date, not wrong
     try:
         run = _run.decode((folder / RUN_FILE).read_bytes())
-    except (OSError, msgspec.DecodeError):
+    except (OSError, msgspec.DecodeError, RecursionError):
+        return None
+    if run.run != folder.name:
         return None
     try:
         summary = _summary.decode((folder / SUMMARY_FILE).read_bytes())
-    except (OSError, msgspec.DecodeError):
+    except (OSError, msgspec.DecodeError, RecursionError):
         summary = None
     return RunHead(
         run=run.run, subnet=run.subnet, target=run.target, created_at=run.created_at, state=run.state,

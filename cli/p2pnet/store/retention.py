@@ -1,7 +1,8 @@
 """Retention: how many runs are kept and how many bytes; the oldest are removed first.
 
 Applied by a lab when a run has ended, and by commands that copy runs from a cluster. Open runs, and those
-to which somebody gave a label, are never removed. What was removed is recorded, for lists of runs to mention it.
+to which somebody gave a label, are never removed; damaged ones are. What was removed is recorded, for
+lists of runs to mention it.
 """
 
 import contextlib
@@ -15,6 +16,7 @@ import msgspec
 from p2pnet.model import units
 from p2pnet.model.errors import SpecError
 from p2pnet.store.archive import RUN_ID, list_heads
+from p2pnet.store.damaged import damaged_runs
 from p2pnet.store.files import write_atomic
 from p2pnet.store.heads import RunHead, bytes_of
 from p2pnet.store.state import State
@@ -62,13 +64,17 @@ def limits_of(environ: Mapping[str, str]) -> Limits:
     return Limits(KEEP_RUNS if not runs else None if runs == ALL else int(runs), octets)
 
 
-def surplus(heads: Sequence[RunHead], limits: Limits) -> list[RunHead]:
-    """The runs beyond the limits, oldest first; never an open, a labelled or the newest one."""
+def surplus(heads: Sequence[RunHead], limits: Limits, damaged: Sequence[RunHead] = ()) -> list[RunHead]:
+    """The runs beyond the limits, oldest first; never an open, a labelled or the newest one.
+
+    `damaged`: what is known of runs that cannot be read; they count as others do, but none of them is the newest.
+    """
     newest_first = sorted(heads, key=lambda head: (head.created_at, head.run), reverse=True)
-    removable = [head for head in newest_first[1:] if head.ended and not head.spared]
+    others = sorted([*newest_first[1:], *damaged], key=lambda head: (head.created_at, head.run), reverse=True)
+    removable = [head for head in others if head.ended and not head.spared]
     spared = len(newest_first[:1]) if newest_first and newest_first[0].ended and not newest_first[0].spared else 0
     gone = [] if limits.runs is None else removable[max(0, limits.runs - spared) :]
-    left = sum(head.bytes for head in heads) - sum(head.bytes for head in gone)
+    left = sum(head.bytes for head in (*heads, *damaged)) - sum(head.bytes for head in gone)
     staying = removable[: len(removable) - len(gone)]
     while limits.bytes is not None and left > limits.bytes and staying:
         gone.append(staying.pop())
@@ -79,7 +85,9 @@ def surplus(heads: Sequence[RunHead], limits: Limits) -> list[RunHead]:
 def apply(state: State, limits: Limits, now: float) -> list[RunHead]:
     """Remove the runs beyond the limits; their heads. `now` in Unix seconds. Raises OSError."""
     _finish_removals(state)
-    gone = [head for head in surplus(list_heads(state), limits) if remove(state, head.run)]
+    heads = list_heads(state)
+    damaged = [one.head for one in damaged_runs(state, now, heads)]
+    gone = [head for head in surplus(heads, limits, damaged) if remove(state, head.run)]
     if gone:
         before = read_removed(state)
         record = RemovedRuns(

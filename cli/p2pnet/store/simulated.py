@@ -23,14 +23,11 @@ from p2pnet.model.report import Report
 from p2pnet.store.archive import COMPRESSED_FILE, COMPRESSION, RUN_FILE, SUMMARY_FILE, pretty
 from p2pnet.store.files import sync_directory, write_atomic
 from p2pnet.store.heads import refresh_head
-from p2pnet.store.processes import is_alive, start_time
-from p2pnet.store.run_folders import new_run_folder
+from p2pnet.store.run_folders import WRITER_FILE, new_run_folder, record_writer, writer_lives
 from p2pnet.store.state import State
 
 TARGET = "sim"
 PUBLISHED_FILE = "published.json"
-WRITER_FILE = "writer.json"
-"""Which process writes the run, until it has ended."""
 EVENTS_BYTES_MAX = 1 << 30  # of a run's compressed events; a hundred million receipts
 DIGEST_BYTES = 16
 
@@ -51,11 +48,6 @@ class PublishedArtifact(msgspec.Struct, frozen=True, array_like=True):
     """BLAKE2b of a file's bytes, in hex; empty for generated ones."""
 
 
-class _Writer(msgspec.Struct, frozen=True):
-    pid: int
-    start_time: str
-
-
 class SimulatedRun:
     """Writes one run. A disk that refuses is remembered in `failed`, not raised, once the run has begun."""
 
@@ -72,8 +64,7 @@ class SimulatedRun:
         self._file: gzip.GzipFile | None = None
         try:
             _remove_abandoned(state)
-            writer = _Writer(os.getpid(), start_time(os.getpid()) or "")
-            write_atomic(self.folder / WRITER_FILE, _encoder.encode(writer))
+            record_writer(self.folder)
             self._raw = (self.folder / COMPRESSED_FILE).open("wb")
             # Without name and time inside, equal events give equal bytes.
             self._file = gzip.GzipFile("", "wb", COMPRESSION, self._raw, mtime=0)
@@ -194,11 +185,7 @@ def published_payload(state: State, run: RunFile, number: int) -> bytes | int:
 def _remove_abandoned(state: State) -> None:
     """Runs that will never end, for the process that wrote them has gone."""
     for record in state.runs.glob(f"*/{WRITER_FILE}"):
-        try:
-            writer = msgspec.json.decode(record.read_bytes(), type=_Writer)
-        except (OSError, msgspec.DecodeError):
-            continue
-        if not is_alive(writer.pid, writer.start_time) and not (record.parent / RUN_FILE).exists():
+        if writer_lives(record.parent) is False and not (record.parent / RUN_FILE).exists():
             shutil.rmtree(record.parent, ignore_errors=True)
 
 

@@ -56,6 +56,9 @@ class ReplayedExpectation(msgspec.Struct, frozen=True, kw_only=True):
     replayed_ok: bool
     same: bool
     """Whether it held in both, or in neither."""
+    recorded_judged: bool = True
+    """False: its step did not run, or its run was invalid."""
+    replayed_judged: bool = True
 
 
 class DigestBeside(msgspec.Struct, frozen=True, kw_only=True):

@@ -128,5 +128,7 @@ class ScenarioRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Its Subnet at the begin, as the target honoured it."""
     skipped: dict[str, str] = {}
     """Steps that the target lacked and that were left out, by path."""
+    stop_early: bool = False
+    """Whether an expectation of a run that could hold no more was to end it, and the scenario."""
     result: ScenarioRun
     """The trial whose runs these are."""

@@ -1,14 +1,22 @@
 # ruff: noqa: RUF012 - pydantic copies mutable defaults for every instance
 """The shapes of `spec.network` and `spec.faults`: what links do, and what is wrong with them. `spec` has the rest."""
 
-import re
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
 from p2pnet.model import network
 from p2pnet.subnet.names import FaultName
-from p2pnet.subnet.quantities import BandwidthText, Document, DurationText, RateText, ShareText, SizeText, Text
+from p2pnet.subnet.quantities import (
+    BandwidthText,
+    Document,
+    DurationText,
+    RateText,
+    ShareText,
+    SizeText,
+    Text,
+    is_whole,
+)
 
 FaultKind = Literal["shape", "access", "block", "partition", "pause", "kill", "restart", "churn"]
 Mtu = Annotated[int, Field(ge=network.MTU_MIN, le=network.MTU_MAX)]
@@ -153,7 +161,7 @@ class FaultSpec(RuleSpec):
     @field_validator("from_")
     @classmethod
     def _a_share_is_one(cls, text: str) -> str:
-        return ShareText.read(text) if re.fullmatch(ShareText.pattern, text) else text
+        return ShareText.read(text) if is_whole(ShareText.pattern, text) else text
 
     @property
     def kinds(self) -> list[FaultKind]:
@@ -167,4 +175,4 @@ class FaultSpec(RuleSpec):
     @property
     def share(self) -> ShareText | None:
         """The share of the nodes in `from`, where one stands there."""
-        return ShareText(self.from_) if re.fullmatch(ShareText.pattern, self.from_) else None
+        return ShareText(self.from_) if is_whole(ShareText.pattern, self.from_) else None

@@ -5,7 +5,7 @@ Used by `subnet` only.
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from math import isfinite
 from typing import Annotated, Any, ClassVar, Self
 
@@ -52,6 +52,16 @@ def wrong(text: str, words: str) -> PydanticCustomError:
     return PydanticCustomError("wrong_text", "{said}", {"said": f"{text!r} is {words}"})
 
 
+def is_whole(pattern: str, text: str) -> bool:
+    """Whether a whole text is of a pattern as CEL, which is Go's, reads it: a vertical tab or a wide space is no space to it."""
+    return _as_go(pattern).fullmatch(text) is not None
+
+
+@cache
+def _as_go(pattern: str) -> re.Pattern[str]:
+    return re.compile(re.sub(r"(?<!\[)\\s", r"[ \\t\\n\\f\\r]", pattern), re.ASCII)
+
+
 def pattern_schema(pattern: str, words: str) -> JsonSchemaValue:
     """The pattern of a text in a JSON Schema, with its words as editors and our CRDs show them."""
     return {"pattern": pattern, PATTERN_WORDS: words}
@@ -68,7 +78,7 @@ class Worded:
 
     def check(self, text: str) -> str:
         """The text itself. Raises pydantic's error."""
-        if not re.fullmatch(self.pattern, text, re.ASCII):
+        if not is_whole(self.pattern, text):
             raise wrong(text, self.words)
         return text
 
@@ -110,7 +120,7 @@ class Quantity(str):
             cls.parse(text)
         except SpecError as error:
             raise PydanticCustomError("quantity", "{message}", {"message": str(error)}) from None
-        if not re.fullmatch(cls.pattern, text, re.ASCII):  # a command line's options may have spaces around them
+        if not is_whole(cls.pattern, text):  # a command line's options may have spaces around them
             raise wrong(text, cls.words)
         return cls(value)
 

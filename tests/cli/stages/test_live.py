@@ -299,6 +299,7 @@ async def test_a_run_is_cancelled_when_nobody_waits_for_it_any_more(stage: LiveS
     with pytest.raises(asyncio.CancelledError):
         await task
     assert ("cancel", target.fake.states[0].run) in target.fake.asked
+    assert stage.kept_run(ASK.name) == target.fake.states[0].run
 
 
 async def test_a_lab_that_dies_under_a_run_makes_it_invalid(stage: LiveStage, target: Any) -> None:

@@ -71,7 +71,7 @@ async def test_a_run_that_nobody_waits_for_any_more_is_kept_with_what_there_was(
         await task
     [head] = archive.list_heads(state, "story")
     run, report = archive.read_run(state, head.run)
-    assert (run.state, report.verdict) == ("cancelled", "invalid")
+    assert (run.state, report.verdict, stage.kept_run(ASK.name)) == ("cancelled", "invalid", run.run)
     assert 2 <= report.artifacts < 50
 
 

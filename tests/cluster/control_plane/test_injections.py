@@ -70,6 +70,16 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"rate": "0/s"}, "above zero"),
     ({"rate": "2"}, "'2' is no rate: write a number per time"),
     ({"rate": "2/s, then 4/s"}, "or stages"),
+    ({"rate": " 2/s"}, "' 2/s' is no rate: write a number per time"),
+    ({"rate": "2/s\n"}, "no rate: write a number per time"),
+    ({"rate": "2/s for 0s"}, "takes no time: write more than zero"),
+    ({"rate": "2/s to 3/s over 0.0 ms, then 2/s"}, "takes no time: write more than zero"),
+    ({"rate": "0/s for 10s"}, "is no rate: write a number per time above zero"),
+    ({"rate": "2/s for 30s, then 0/s"}, "would go on without publishing"),
+    ({"rate": "2/s for 30s then 0.0 /m"}, "would go on without publishing"),
+    ({"expect": ["p95\xa0<= 8ms"]}, "is no expectation"),
+    ({"expect": ["p95\v<= 8ms"]}, "is no expectation"),
+    ({"within": "1\vh"}, "is no duration"),
     ({"within": "0ms"}, "above zero and at most 1d"),
     ({"within": "2d"}, "above zero and at most 1d"),
     ({"ttl": "9s"}, "9s: from 10s to 3650d"),
@@ -85,6 +95,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 TAKEN: list[dict[str, Any]] = [
     {}, {"size": "1MiB", "count": 3, "rate": "30/m", "from": "all", "client": "blob", "within": "1d", "seed": 0, "ttl": "10s"},
     {"expect": ["reach == 100% within 10s", " p95<=800ms ", "hops <= 3within 1s", "rate >= 0.5/s", "throughput >= 1 KiB/s"]},
+    {"rate": "0/s to 0.5/s over 10s"}, {"rate": "10/s for 0.5s, then 0/s for 10s"}, {"rate": "2/s for 10s, then 10/s"},
     {"filesFrom": {"configMap": "photos", "keys": ["a.jpg"]}, "rate": "2/s for 30s, then 2/s to 20/s over 1m, then 20/s"},
 ]  # fmt: skip
 

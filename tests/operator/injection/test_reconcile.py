@@ -581,6 +581,16 @@ async def test_a_document_that_the_definition_let_pass_ends_invalid() -> None:
     assert "spec.expect[0]" in world.said()
 
 
+async def test_stages_that_only_a_sum_tells_wrong_end_an_injection_at_once_and_no_lab_is_asked() -> None:
+    world = InjectionWorld()
+    world.apply(rate="2/s for 13h, then 3/s for 13h")
+    assert await world.reconcile() is None
+    assert world.condition("Invalid") == ("True", "InvalidSpec")
+    assert "spec.rate: the stages of" in world.said()
+    assert "at most a day" in world.said()
+    assert not world.lab.started
+
+
 async def test_a_bug_met_with_an_injection_is_an_event_and_changes_nothing_else(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -121,14 +121,15 @@ def _verdict(replay: Replay, expectations: Sequence[ReplayedExpectation], width:
 
 
 def _expectation(one: ReplayedExpectation) -> Text:
-    def told(ok: bool) -> tuple[str, str]:
-        return ("ok", "green") if ok else ("MISS", "red")
+    def told(*, ok: bool, judged: bool) -> tuple[str, str]:
+        return ("ok", "green") if ok else ("MISS", "red") if judged else ("not judged", "magenta")
 
     where = f"{one.step}: " if one.step and not one.expr.startswith(f"{one.step}.") else ""
     mark = Text("same   ", style="dim") if one.same else Text("differs", style="bold red")
     return Text.assemble(
-        mark, f" {clean(where + one.expr)}  recorded ", told(one.recorded_ok), _measured(one.recorded_value), "  replayed ",
-        told(one.replayed_ok), _measured(one.replayed_value),
+        mark, f" {clean(where + one.expr)}  recorded ", told(ok=one.recorded_ok, judged=one.recorded_judged),
+        _measured(one.recorded_value), "  replayed ", told(ok=one.replayed_ok, judged=one.replayed_judged),
+        _measured(one.replayed_value),
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from p2pnet.model.units import format_duration, format_size
 
 VERDICT_STYLE = {"pass": "green", "fail": "red", "invalid": "magenta"}
 WIDE = 110
+DAMAGED_SHOWN = 20
 RIGHT = ("ARTIFACTS", "REACH", "P95", "AGE", "SIZE")
 SPARE = ("SIZE", "ARTIFACTS", "TARGET", "AGE", "P95", "REACH", "LABEL")  # in a window that is too narrow
 
@@ -24,8 +25,21 @@ def draw(kept: KeptRuns, width: int, now: float) -> RenderableType:
         if kept.matched > len(kept.runs):
             lines.append(Text(f"and {kept.matched - len(kept.runs)} older ones (--limit N)", style="dim"))
     elif not lines:
-        lines.append(Text("no run fits" if kept.kept else "no run is kept here", style="dim"))
+        lines.append(Text(_nothing(kept), style="dim"))
+    lines += [
+        Text(f"{one.run} is damaged: {clean(one.why)} ({format_size(one.bytes)})", style="red")
+        for one in kept.damaged[:DAMAGED_SHOWN]
+    ]
+    if len(kept.damaged) > DAMAGED_SHOWN:
+        lines.append(Text(f"and {plural(len(kept.damaged) - DAMAGED_SHOWN, 'more damaged run')}", style="red"))
     return Group(*lines, *text.flow("kept", _kept(kept, now), width, style="dim"))
+
+
+def _nothing(kept: KeptRuns) -> str:
+    """Why no run is shown."""
+    if kept.matched:
+        return "nothing had to be removed: open and labelled runs stay, and no other is beyond the number"
+    return "no run fits" if kept.kept else "no run is kept here"
 
 
 def _done(kept: KeptRuns) -> list[str]:

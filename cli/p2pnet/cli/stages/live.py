@@ -67,6 +67,8 @@ class LiveStage:
         self._restarts = 0
         self._artifacts: dict[str, list[str]] = {}
         """What each inject step published, by its name."""
+        self._runs: dict[str, str] = {}
+        """Run of each inject step, by its name."""
 
     # --- its life ---
 
@@ -128,7 +130,7 @@ class LiveStage:
                     expect=list(ask.expect), shared=ask.shared, client=ask.client, label=ask.label, made_label=bool(ask.label),
                     stop_early=ask.stop_early,
                 )  # fmt: skip
-                run = (await client.start_run(request, key=uuid.uuid4().hex)).run
+                run = self._runs[ask.name] = (await client.start_run(request, key=uuid.uuid4().hex)).run
                 state = await self._follow(client, run, progress)
         except TargetError as error:
             if not run or self._target.presence(self._name) == "up":
@@ -141,6 +143,10 @@ class LiveStage:
             raise TargetError(f"run {run} ended ({state.state}) without a report", exit_code=ExitCode.INVALID)
         self._artifacts[ask.name] = report.artifact_ids
         return report
+
+    def kept_run(self, name: str) -> str | None:
+        """See `Stage`."""
+        return self._runs.get(name)
 
     async def _payloads(self, client: LabClient, ask: RunAsk) -> list[Payload]:
         if not ask.files:

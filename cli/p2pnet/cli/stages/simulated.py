@@ -91,6 +91,8 @@ class SimulatedStage:
         self._up_ns = 0
         self._published: dict[str, tuple[str, list[str]]] = {}
         """Client and artifacts of each inject step, by its name."""
+        self._runs: dict[str, str] = {}
+        """Kept run of each inject step, by its name."""
         self.circumstances: dict[str, StepCircumstances] = {}
         """By name of the inject step, or by what was waited for, see `awaited_key`."""
         self._under_way: dict[str, tuple[VirtualRun, ProgressSink]] = {}
@@ -178,7 +180,12 @@ class SimulatedStage:
                 f"the run is not kept: {kept.failed}", exit_code=5,
                 hint="make room there, or set P2PNET_STATE to another directory",
             )  # fmt: skip
+        self._runs[ask.name] = report.run
         return report, True
+
+    def kept_run(self, name: str) -> str | None:
+        """See `Stage`."""
+        return self._runs.get(name)
 
     def _load(self, ask: RunAsk) -> SimLoad:
         payloads: list[tuple[str, bytes | int]] = [(f"generated-{ask.size}", ask.size)]

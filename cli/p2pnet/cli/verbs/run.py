@@ -128,7 +128,7 @@ async def run(options: RunOptions, session: Session) -> Outcome:
     document = merged(
         checked.plan, target.kind, results, seed=seed, asked=options.trials, lost=lost, ignored=checked.ignored
     )
-    _keep_records(checked, target, results)
+    _keep_records(options, checked, target, results)
     again = first_to_repeat(document, lost)
     document = msgspec.structs.replace(document, rerun="" if again is None else _rerun(options, again))
     outcome = await _outcome(options, document, exit_code_of(results, document), session)
@@ -176,7 +176,9 @@ async def _shrunk(
     return Outcome(found, exit_code=code, next=(found.rerun,))
 
 
-def _keep_records(checked: "CheckedScenario", target: "Target", results: "list[TrialResult]") -> None:
+def _keep_records(
+    options: RunOptions, checked: "CheckedScenario", target: "Target", results: "list[TrialResult]"
+) -> None:
     """Put the scenario beside the runs of each trial, so that they can be carried away and replayed as one."""
     from p2pnet.model.scenario_run import ScenarioRecord
     from p2pnet.scenario.trial import merged
@@ -188,8 +190,9 @@ def _keep_records(checked: "CheckedScenario", target: "Target", results: "list[T
     for one in results:
         document = merged(plan, target.kind, [one], seed=one.seed, ignored=checked.ignored)
         record = ScenarioRecord(
-            scenario=scenario, subnet=to_document(plan.subnet), skipped=checked.skipped, result=document
-        )
+            scenario=scenario, subnet=to_document(plan.subnet), skipped=checked.skipped, stop_early=options.stop_early,
+            result=document,
+        )  # fmt: skip
         keep_record(target.state, record)
 
 

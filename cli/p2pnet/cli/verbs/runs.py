@@ -4,7 +4,7 @@ import contextlib
 import fnmatch
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Annotated
 
@@ -12,17 +12,20 @@ import msgspec
 import typer
 
 from p2pnet.cli import shell_completion
-from p2pnet.cli.documents import KeptRun, KeptRuns, KeptWithin
+from p2pnet.cli.documents import DamagedLine, KeptRun, KeptRuns, KeptWithin
 from p2pnet.cli.exit_code import ExitCode
 from p2pnet.cli.options import KeptOptions, duration, name_argument
 from p2pnet.cli.outcome import CommandError, Outcome
-from p2pnet.cli.resolve import no_runs, pick_run
+from p2pnet.cli.render import Output
+from p2pnet.cli.resolve import match_runs, no_runs, pick_run
 from p2pnet.cli.session import Session
 from p2pnet.cli.targets.target import Target
 from p2pnet.model.errors import P2pnetError, SpecError
 from p2pnet.model.ids import check_label
+from p2pnet.model.text import some
 from p2pnet.model.units import format_size
 from p2pnet.store import State, archive, retention
+from p2pnet.store.damaged import DamagedRun, damaged_runs
 from p2pnet.store.heads import RunHead, bytes_of
 
 EXAMPLE = "p2pnet runs demo --verdict fail --since 2h"
@@ -127,23 +130,66 @@ async def run(options: RunsOptions, session: Session) -> Outcome:
             await target.collect(options.name)
     every = _with_orphans_ended(archive.list_heads(target.state), target)
     heads = [head for head in every if options.name in (None, head.subnet) and target.owns(head)]
-    if options.name is not None and not heads:
-        raise no_runs(target, options.name)
+    damaged = _damaged(every, options, target, session.now())
+    _check_name(options, [*heads, *(one.head for one in damaged)], target)
     chosen = _filtered(heads, options, session.now())
     if options.set_label:
         return await _label(options, heads, target)
     if options.cancel:
         return await _cancel(options, heads, target, session)
     if options.remove:
-        doomed = _unique(pick_run(word, heads, target, options.name) for word in options.remove)
+        doomed = _unique(_meant(word, heads, damaged, target, options.name) for word in options.remove)
         return await _remove(doomed, options, target, session)
     if options.keep is not None:
-        ended = [head for head in reversed(chosen) if head.ended and not head.spared]
-        return await _remove(ended[options.keep :][::-1], options, target, session)
+        return await _keep(chosen, damaged, options, target, session)
     shown = list(reversed(chosen))[: options.limit]
-    name = options.name or (shown[0].subnet if shown else "NAME")
-    document = _document(target.state, shown, len(chosen), every)
-    return Outcome(document, next=(f"p2pnet report {name}",) if shown else ())
+    document = _document(target.state, shown, len(chosen), every, damaged)
+    if damaged and session.output is Output.NDJSON:
+        session.note(f"damaged, and no line here: {some([one.head.run for one in damaged])}")
+    return Outcome(document, next=_next(options, shown, damaged, target, kept=bool(heads)))
+
+
+def _next(
+    options: RunsOptions, shown: Sequence[RunHead], damaged: Sequence[DamagedRun], target: Target, *, kept: bool
+) -> tuple[str, ...]:
+    """After a list. `kept`: whether there is a run, though the filters let none through."""
+    removal = (f"p2pnet runs --rm {damaged[0].head.run}",) if damaged else ()
+    if shown:
+        return (f"p2pnet report {options.name or shown[0].subnet}", *removal)
+    if kept:
+        return (f"p2pnet runs {options.name}" if options.name is not None else "p2pnet runs", *removal)
+    if target.kind == "sim":
+        return ("p2pnet sim -f FILE", *removal)
+    up = options.name or next((name for name in target.names() if target.presence(name) == "up"), None)
+    return (f"p2pnet inject {up}" if up is not None else "p2pnet up demo --nodes 10", *removal)
+
+
+def _check_name(options: RunsOptions, known: Sequence[RunHead], target: Target) -> None:
+    """A subnet that is there has an empty list; one that is not, and of which no run tells, is an error."""
+    if options.name is None or any(head.subnet == options.name for head in known):
+        return
+    if any(head.run in (options.remove or ()) for head in known) or target.presence(options.name) != "absent":
+        return
+    raise no_runs(target, options.name)
+
+
+def _damaged(every: Sequence[RunHead], options: RunsOptions, target: Target, now: float) -> list[DamagedRun]:
+    """Those that may be meant, oldest first: nobody knows whose some of them are."""
+    return [
+        one
+        for one in damaged_runs(target.state, now, every)
+        if (options.name is None or one.head.subnet in ("", options.name))
+        and (not one.head.target or target.owns(one.head))
+    ]
+
+
+def _meant(word: str, heads: list[RunHead], damaged: Sequence[DamagedRun], target: Target, name: str | None) -> RunHead:
+    """The run to remove that a word means: a damaged one has its id alone, or the beginning of it."""
+    ids = [one.head for one in damaged if one.head.run.startswith((word, f"r-{word}"))] if word else []
+    exact = [head for head in ids if head.run == word]
+    if exact or (len(ids) == 1 and not match_runs(word, heads)):
+        return (exact or ids)[0]
+    return pick_run(word, heads, target, name)
 
 
 def _check(options: RunsOptions) -> None:
@@ -209,7 +255,8 @@ async def _label(options: RunsOptions, heads: list[RunHead], target: Target) -> 
                 await client.label(head.run, text)
     runs = [msgspec.structs.replace(head, label=text) for head, text in wanted.values()]
     document = _document(target.state, runs, len(runs))
-    return Outcome(msgspec.structs.replace(document, labelled=list(wanted)))
+    hint = tuple(f"p2pnet report {head.subnet} {head.run}" for head in runs[:1])
+    return Outcome(msgspec.structs.replace(document, labelled=list(wanted)), next=hint)
 
 
 # --- cancelling ---
@@ -247,6 +294,20 @@ async def _cancel(options: RunsOptions, heads: list[RunHead], target: Target, se
 # --- removing ---
 
 
+async def _keep(
+    chosen: list[RunHead], damaged: Sequence[DamagedRun], options: RunsOptions, target: Target, session: Session
+) -> Outcome:
+    """Remove all but the newest of those chosen; with them damaged ones, of which no filter can be asked."""
+    filtered = options.verdicts or options.states or options.label is not None or options.since_s is not None
+    more = [] if filtered else [one.head for one in damaged if options.name in (None, one.head.subnet)]
+    every = sorted([*chosen, *more], key=lambda head: (head.created_at, head.run), reverse=True)
+    ended = [head for head in every if head.ended and not head.spared]
+    outcome = await _remove(ended[options.keep :][::-1], options, target, session)
+    if not isinstance(outcome.document, KeptRuns):
+        return outcome
+    return replace(outcome, document=msgspec.structs.replace(outcome.document, matched=len(every)))
+
+
 async def _remove(doomed: list[RunHead], options: RunsOptions, target: Target, session: Session) -> Outcome:
     """Ask where somebody can be asked, then remove one after the other; exactly what went is in the document."""
     import asyncio
@@ -282,7 +343,8 @@ async def _remove(doomed: list[RunHead], options: RunsOptions, target: Target, s
         retention.remember(target.state, [head.run for head in doomed if head.context and head.run in removed])
     document = msgspec.structs.replace(_document(target.state, [], 0), removed=removed, freed_bytes=freed)
     code = ExitCode.USAGE if failure else ExitCode.OK
-    return Outcome(document, exit_code=code, failure=failure, next=("p2pnet runs",) if not failure else ())
+    shown = document if removed or failure is None else None
+    return Outcome(shown, exit_code=code, failure=failure, next=("p2pnet runs",) if not failure else ())
 
 
 async def _ask(doomed: list[RunHead], session: Session) -> None:
@@ -312,7 +374,10 @@ async def _ask(doomed: list[RunHead], session: Session) -> None:
 # --- the document ---
 
 
-def _document(state: State, heads: Sequence[RunHead], matched: int, every: Sequence[RunHead] | None = None) -> KeptRuns:
+def _document(
+    state: State, heads: Sequence[RunHead], matched: int, every: Sequence[RunHead] | None = None,
+    damaged: Sequence[DamagedRun] = (),
+) -> KeptRuns:  # fmt: skip
     every = archive.list_heads(state) if every is None else every
     removed = retention.read_removed(state)
     try:
@@ -325,8 +390,12 @@ def _document(state: State, heads: Sequence[RunHead], matched: int, every: Seque
     )  # fmt: skip
     return KeptRuns(
         runs=[_line(head) for head in heads], matched=matched, kept=len(every),
-        kept_bytes=sum(head.bytes for head in every), within=within,
+        kept_bytes=sum(head.bytes for head in every), within=within, damaged=[_damaged_line(one) for one in damaged],
     )  # fmt: skip
+
+
+def _damaged_line(one: DamagedRun) -> DamagedLine:
+    return DamagedLine(run=one.head.run, subnet=one.head.subnet, why=one.why, bytes=one.head.bytes)
 
 
 def _line(head: RunHead) -> KeptRun:
