@@ -12,6 +12,7 @@ from p2pnet.cli.outcome import CommandError
 from p2pnet.cli.resolve import choose_artifact, choose_run, telling_artifact
 from p2pnet.cli.session import Session
 from p2pnet.cli.verbs import report, trace
+from p2pnet.model.events import Collected, EventKind
 from p2pnet.model.jobs import RunFile, RunRequest
 from p2pnet.model.report import Report
 from p2pnet.store import archive
@@ -120,6 +121,8 @@ async def test_a_file_named_like_an_id_is_found_unless_an_id_begins_so(kept: Any
 async def test_trace_without_an_artifact_takes_the_telling_one_of_the_latest_run(kept: Any, session: Session) -> None:
     kept.seen = "absent"
     assert await telling_artifact(kept, "demo") == SECOND
+    event = Collected("node-0", "i", 0, 0, EventKind.PUBLISHED, "blob", SECOND)
+    (kept.state.run(RUNS[2][0]) / "events.ndjson").write_bytes(msgspec.json.encode(event) + b"\n")
     outcome = await trace.run(trace.TraceOptions("demo"), session)
     assert outcome.document.artifact == SECOND
     with pytest.raises(CommandError, match="there is no subnet nobody"):

@@ -17,7 +17,7 @@ from p2pnet.cli.session import Session
 from p2pnet.model.events import Collected, EventKind
 from p2pnet.model.jobs import RunFile, RunRequest
 from p2pnet.model.report import Report
-from p2pnet.store import State
+from p2pnet.store import State, archive
 
 ARTIFACT = "01" * 32
 
@@ -107,6 +107,69 @@ def test_receipts_as_csv_are_read_from_the_archive(
     ]
     monkeypatch.setattr(run_receipts, "CELLS_MAX", 1)  # one artifact at a time
     assert p2pnet("report", "demo", "--csv", "-").out == ended.out
+
+
+@pytest.fixture(params=["gone", "cut off"])
+def without_events(archived: Report, state: State, request: pytest.FixtureRequest) -> str:
+    """The same run, whose events are gone or end before their end; what is said of it."""
+    folder = state.run(archived.run)
+    if request.param == "gone":
+        (folder / "events.ndjson").unlink()
+        return f"no events of run {archived.run} are kept"
+    archive.compact(folder)
+    packed = folder / "events.ndjson.gz"
+    packed.write_bytes(packed.read_bytes()[:-12])
+    return f"the events of run {archived.run} are damaged: "
+
+
+@pytest.mark.parametrize("asked", [("--csv", "-"), ("--otel", "-"), ("--links",), ("--expect", "hops <= 1")])
+def test_what_only_lost_events_could_tell_is_refused(
+    p2pnet: Callable[..., Any], without_events: str, asked: tuple[str, ...]
+) -> None:
+    ended = p2pnet("report", "demo", *asked)
+
+    assert (ended.code, without_events in ended.err) == (2, True), ended.err
+    assert "next: name another run, or leave --" in ended.err
+    assert not ended.out.startswith(("artifact,", "{"))
+
+
+@pytest.mark.parametrize("full", [(), ("--full",)])
+def test_a_page_without_events_says_what_it_lacks(
+    p2pnet: Callable[..., Any], without_events: str, tmp_path: Path, full: tuple[str, ...]
+) -> None:
+    page = tmp_path / "r.html"
+    ended = p2pnet("report", "demo", "--html", str(page), *full)
+
+    assert f"note: {without_events}" in ended.err
+    assert "the page has no receipts, and no way of an artifact" in page.read_text()
+    assert "unknown publisher" not in page.read_text()
+
+
+def test_the_way_of_an_artifact_whose_events_are_lost_is_not_told(
+    p2pnet: Callable[..., Any], archived: Report, state: State
+) -> None:
+    archive.events_file(state.run(archived.run)).unlink()
+    ended = p2pnet("trace", "demo", ARTIFACT[:12])
+
+    assert (ended.code, ended.out) == (2, "")
+    assert f"no event of run {archived.run} about {ARTIFACT[:16]} is kept: who got it cannot be told" in ended.err
+    assert f"next: p2pnet report demo {archived.run}" in ended.err
+
+
+def test_a_tree_is_told_to_lack_what_damaged_events_had(
+    p2pnet: Callable[..., Any], archived: Report, state: State
+) -> None:
+    folder = state.run(archived.run)
+    events = archive.events_file(folder)
+    events.write_bytes(events.read_bytes().splitlines(keepends=True)[1] + b"x" * 3_000_000)
+    archive.compact(folder)
+    packed = folder / "events.ndjson.gz"
+    packed.write_bytes(packed.read_bytes()[:-12])
+    ended = p2pnet("trace", "demo", ARTIFACT[:12])
+
+    assert ended.code == 0, ended.err
+    assert "1/2 nodes" in ended.out
+    assert f"note: the events of run {archived.run} are damaged: " in ended.err
 
 
 async def test_a_reader_that_has_seen_enough_is_no_failure(

@@ -42,12 +42,13 @@ def _drawn(report: Report | None, state: State) -> "DrawnRun | None":
         return None
     try:
         run = archive.read_run_file(state, report.run)
-        if not archive.has_events(state.run(report.run)):
-            return DrawnRun(report=report, run=run)
     except SpecError:
         return DrawnRun(report=report)
     drawn = artifacts_to_draw(report.artifact_ids, report.slowest, len(run.nodes))
-    return DrawnRun(report=report, run=run, propagation=propagation_of(report, run, state, drawn))
+    try:
+        return DrawnRun(report=report, run=run, propagation=propagation_of(report, run, state, drawn))
+    except SpecError:  # `report_files` says so
+        return DrawnRun(report=report, run=run)
 
 
 def _surroundings(first: "DrawnRun", run: RunFile, state: State) -> "Surroundings":

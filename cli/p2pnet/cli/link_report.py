@@ -17,8 +17,7 @@ def links_of(report: Report, state: State) -> RunLinks:
 
     folder = state.run(report.run)
     try:
-        if not archive.has_events(folder):
-            raise SpecError(f"no events of run {report.run} are kept")
+        archive.check_events(state, report.run)
         spread = propagation_of(report, archive.read_run_file(state, report.run), state)
     except SpecError as error:
         raise CommandError(str(error), where=str(folder), next_step="name another run, or leave --links out") from None

@@ -95,6 +95,8 @@ def _kept_payloads(state: State, run: RunFile) -> tuple[list[tuple[str, bytes | 
 
 def _publications(state: State, run: RunFile) -> tuple[list[Planned], dict[int, tuple[str, str]]]:
     """What a live run published when, by time; and which artifact that was, by index."""
+    if run.artifacts:
+        _check_events(state, run)
     names = dict(zip(run.artifacts, run.names, strict=False))
     known = dict.fromkeys(run.artifacts)
     events = {
@@ -119,6 +121,13 @@ def _publications(state: State, run: RunFile) -> tuple[list[Planned], dict[int, 
         )
         artifacts[index] = (event.artifact, name)
     return planned, artifacts
+
+
+def _check_events(state: State, run: RunFile) -> None:
+    try:
+        archive.check_events(state, run.run)
+    except SpecError as error:
+        raise BundleError(f"{error}: what was published when is not known") from error
 
 
 def _can_be(event: Collected, run: RunFile) -> bool:

@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+import msgspec
+
 from p2pnet.cli.options import ReportFiles
 from p2pnet.cli.outcome import CommandError, Outcome
 from p2pnet.cli.output_file import OutputFile, descriptor_of, is_replaced
@@ -81,7 +83,12 @@ async def write(
             session.note(f"there is no report: {' '.join(wanted)} not written")
         return outcome
     full = beside if files.full else None
-    outcome = await write_each(files, lambda option: _pieces(option, report, state, full), outcome, session)
+    drawn = report if files.html is None else _without_events(report, state, session)
+
+    def pieces(option: str) -> Iterator[str]:
+        return _pieces(option, drawn if option == "--html" else report, state, full)
+
+    outcome = await write_each(files, pieces, outcome, session)
     if files.otlp is None or outcome.failure is not None:
         return outcome
     from p2pnet.cli.run_spans import run_spans
@@ -92,6 +99,15 @@ async def write(
         failure = CommandError(str(error), where=f"--otlp {files.otlp}", next_step="name a run that is kept here")
         return failed(outcome, failure)
     return await send_spans(files.otlp, lambda: run_spans(run, state), run, outcome, session)
+
+
+def _without_events(report: Report, state: State, session: Session) -> Report:
+    """The report that a page shows: where the run's events are not kept it says so, for much of a page is drawn from them."""
+    if not report.artifact_ids or (lack := _lacking(report, state)) is None:
+        return report
+    why = f"{lack}: the page has no receipts, and no way of an artifact"
+    session.note(why)
+    return msgspec.structs.replace(report, notes=[*report.notes, why])
 
 
 async def write_each(
@@ -150,7 +166,11 @@ async def _write_all(
     except CommandError as error:
         return error
     except SpecError as error:
-        return _unwritable(option, path, str(error))
+        return CommandError(
+            f"cannot write {path}: {error}",
+            where=f"{option} {path}",
+            next_step=f"name another run, or leave {option} out",
+        )
     except OSError as error:
         return _unwritable(option, path, error.strerror or str(error))
     return None
@@ -191,11 +211,20 @@ def _page(report: Report, state: State) -> str:
     except SpecError:
         return to_html(report)
     tree: HopTree | None = None
-    if report.slowest:
+    if report.slowest and _lacking(report, state) is None:
         tree = hop_tree(
             report.slowest, archive.read_events(state, report.run, report.slowest), run.nodes, run.adversaries
         )
     return to_html(report, run, tree)
+
+
+def _lacking(report: Report, state: State) -> str | None:
+    """Why nothing can be drawn from the run's events; None where it can."""
+    try:
+        archive.check_events(state, report.run)
+    except SpecError as error:
+        return str(error)
+    return None
 
 
 def _events(report: Report, state: State) -> Iterator[str]:
@@ -210,8 +239,9 @@ def _receipts(report: Report, state: State) -> Iterator[str]:
     from p2pnet.present import csv_head, csv_rows
 
     known = _known(run := archive.read_run(state, report.run)[0])
+    blocks = receipt_rows(report, run, state)  # whose events are checked before anything is written
     yield csv_head()
-    for rows in receipt_rows(report, run, state):
+    for rows in blocks:
         yield from csv_rows(rows, known, run.unix_offset_s)
 
 

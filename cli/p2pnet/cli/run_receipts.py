@@ -17,7 +17,13 @@ CELLS_MAX = 2_000_000  # pairs of artifact and node held at a time, of 20 bytes;
 
 
 def receipt_rows(report: Report, run: RunFile, state: State) -> Iterator[Iterator[ReceiptRow]]:
-    """Every receipt that was expected, some artifacts at a time. Raises SpecError where the events are not there."""
+    """Every receipt that was expected, some artifacts at a time. Raises SpecError, at once, where the events are not there."""
+    if run.artifacts:
+        archive.check_events(state, report.run)
+    return _receipt_rows(report, run, state)
+
+
+def _receipt_rows(report: Report, run: RunFile, state: State) -> Iterator[Iterator[ReceiptRow]]:
     from p2pnet.measure import Receipts, publications
 
     events = state.run(report.run) / archive.EVENTS_FILE

@@ -20,6 +20,8 @@ def run_spans(run: RunFile, state: State) -> Iterator[ArtifactSpan]:
 
     What the ends of hops did is told unless the run has more samples than can be held.
     """
+    if run.artifacts:
+        archive.check_events(state, run.run)
     events = state.run(run.run) / archive.EVENTS_FILE
     known = dict.fromkeys(run.artifacts)
     known |= dict.fromkeys(publications(archive.iter_events(events, kind=EventKind.PUBLISHED)))

@@ -158,6 +158,21 @@ def has_events(folder: Path) -> bool:
     return any((folder / name).is_file() for name in (EVENTS_FILE, COMPRESSED_FILE))
 
 
+def check_events(state_dir: State | Path, run_id: str) -> None:
+    """SpecError where the events of a run are not kept, or cannot be read to their end: what they lack did not fail to happen."""
+    folder = _folder(state_dir, run_id)
+    if not has_events(folder):
+        raise SpecError(f"no events of run {run_id} are kept")
+    if (folder / EVENTS_FILE).is_file():
+        return
+    try:
+        with open_events(folder) as file:
+            while file.read(READ_BYTES):
+                pass
+    except (*DAMAGE, OSError) as error:
+        raise SpecError(f"the events of run {run_id} are damaged: {error}") from error
+
+
 def open_events(folder: Path) -> BinaryIO:
     """A run's events in their plain form; empty when there are none."""
     return open_plain(folder, EVENTS_FILE)
@@ -295,9 +310,9 @@ def judged_again(state_dir: State | Path, run_id: str, expect: Sequence[str]) ->
 
     run, report = read_run(state_dir, run_id)
     folder = _folder(state_dir, run_id)
-    if report is None or not has_events(folder):
-        what = "has not ended" if report is None else "has no events any more"
-        raise SpecError(f"run {run_id} {what}: it cannot be judged again")
+    if report is None:
+        raise SpecError(f"run {run_id} has not ended: it cannot be judged again")
+    check_events(state_dir, run_id)
     measure, _ = _replayed(run, events_file(folder))
     facts = facts_of(
         run, expect=list(expect), sent=report.bytes.sent, clock_bound_ms=report.clock_bound_ms,

@@ -51,7 +51,7 @@ def _reach(trace: Trace) -> list[str]:
         wasted += f", {format_size(trace.duplicate_bytes)} wasted"
     hops = "" if trace.hops_max is None else f"{plural(trace.hops_max, 'hop')} at most"
     return [
-        f"{trace.reached}/{trace.nodes - 1} nodes",
+        f"{trace.reached}/{trace.nodes - (1 if trace.publisher else 0)} nodes",
         f"last after {text.milliseconds(trace.latency_ms_max)}",
         hops,
         wasted,

@@ -131,6 +131,7 @@ async def _kept_parts(
 
     if options.node is not None:
         _check_node(options.node, run.nodes)
+    archive.check_events(target.state, run.run)
     publisher, holders = _holders(archive.read_events(target.state, run.run, artifact))
     others = [node for node in holders if node != publisher]
     node = options.node or next(iter(others or holders), None)

@@ -18,10 +18,11 @@ from p2pnet.cli.resolve import choose_artifact, simulated_artifact, subnet_meant
 from p2pnet.cli.session import Session
 from p2pnet.cli.targets.target import Target
 from p2pnet.measure import EndLoad, HopEnds, HopNode, HopTree, hop_ends, hop_tree, window_ns
-from p2pnet.model.errors import TargetError
+from p2pnet.model.errors import SpecError, TargetError
 from p2pnet.model.events import Collected
 from p2pnet.model.ids import DEFAULT_CLIENT
 from p2pnet.model.jobs import RunFile
+from p2pnet.model.report import RUN_ENDED
 from p2pnet.store import archive
 
 EXAMPLE = "p2pnet trace demo photo.jpg"
@@ -73,7 +74,10 @@ async def run(options: TraceOptions, session: Session) -> Outcome:
             async with target.lab(options.name):  # a dead lab's open runs end here
                 pass
         artifact, run_file, events = _archived(options.name, prefix, target, session)
+    _check_events(artifact, run_file, events, target)
     tree = hop_tree(artifact, events, run_file.nodes, run_file.adversaries)
+    if tree.publisher is None or tree.unreached:
+        _tell_damage(run_file, target, session)
     ends = _ends(tree, run_file, target)
     document = document_of(tree, run_file, ends, waterfall=options.waterfall)
     if not live and simulated is None:
@@ -98,6 +102,27 @@ def _check(options: TraceOptions) -> None:
         from p2pnet.cli.otlp import check_endpoint
 
         check_endpoint(options.otlp)
+
+
+def _check_events(artifact: str, run: RunFile, events: list[Collected], target: Target) -> None:
+    """CommandError (exit 2) where an ended run tells nothing of an artifact: that is no artifact which reached nobody."""
+    if events or not run.run or run.state not in RUN_ENDED:
+        return
+    raise CommandError(
+        f"no event of run {run.run} about {artifact[:16]} is kept: who got it cannot be told",
+        where=str(target.state.run(run.run)),
+        next_step=f"p2pnet report {run.subnet} {run.run} has the figures of that time",
+    )
+
+
+def _tell_damage(run: RunFile, target: Target, session: Session) -> None:
+    """Note that events are missing, where it is that which makes a tree odd."""
+    if not run.run or not archive.has_events(target.state.run(run.run)):  # a run of the lab alone
+        return
+    try:
+        archive.check_events(target.state, run.run)
+    except SpecError as error:
+        session.note(f"{error}; what came after that is not told")
 
 
 async def _export(
