@@ -56,6 +56,11 @@ def nested(depth: int) -> Any:
     return [nested(depth - 1)] if depth else 0
 
 
+def both(resource: str, amount: str | int) -> dict[str, Any]:
+    """A pod that asks for no more and no less of a resource."""
+    return {"pod": {"resources": {"requests": {resource: amount}, "limits": {resource: amount}}}}
+
+
 def doubled(times: int) -> Any:
     """As YAML's aliases do it: 2 ** times values in as many lists."""
     value: Any = 0
@@ -212,6 +217,20 @@ def test_what_an_api_server_adds_is_left_out() -> None:
         ({"nodesPerPod": 0}, "spec.nodesPerPod"),
         ({"pod": {"resources": {"limits": {"cpu": []}}}}, "spec.pod.resources.limits.cpu: '[]' is no amount"),
         ({"pod": {"imagePullPolicy": "Sometimes"}}, "spec.pod.imagePullPolicy"),
+        (both("nvidia.com/gpu", "0.5"), "spec.pod.resources.requests: nvidia.com/gpu: '0.5' is no whole number"),
+        (both("nvidia.com/gpu", "500m"), "spec.pod.resources.limits: nvidia.com/gpu: '500m' is no whole number"),
+        (both("hugepages-2Mi", "3Mi"), "spec.pod.resources.requests: hugepages-2Mi: '3Mi' is no whole number of such pages"),
+        (both("hugepages-2Mi", 1), "spec.pod.resources.requests: hugepages-2Mi: '1' is no whole number of such pages"),
+        (both("hugepages-0Mi", "2Mi"), "spec.pod.resources.requests: 'hugepages-0Mi' is no resource"),
+        (both("requests.x.com/gpu", "1"), "spec.pod.resources.requests: 'requests.x.com/gpu' is no resource"),
+        (both("a" * 245 + "/gpu", "1"), "/gpu' is no resource"),
+        ({"lab": both("nvidia.com/gpu", "0.5")["pod"]}, "spec.lab.resources.requests: nvidia.com/gpu: '0.5' is no whole number"),
+        ({"pod": {"annotations": {"controller.kubernetes.io/pod-deletion-cost": "x"}}}, "spec.pod.annotations: 'controller."),
+        ({"pod": {"labels": {"sub.p2pnet.io/name": "x"}}}, "spec.pod.labels: 'sub.p2pnet.io/name' is set by"),
+        ({"topology": {"kind": "edges", "edgesFrom": {"configMap": "x", "key": "..data"}}},
+         "spec.topology.edgesFrom.key: '..data' is no key"),
+        *(({"groups": [{"name": "a", "nodes": 1, "env": {name: "x"}}]}, f"spec.groups[0].env: {name!r} is no name of a variable")
+          for name in (".", "..", "..A")),
         ({"lab": {"storage": "5"}}, "spec.lab.storage: '5' is no storage"),
         ({"seed": -1}, "spec.seed"),
         ({"ttl": "1s"}, "spec.ttl: 1s: from 1m to 3650d"),
@@ -221,6 +240,21 @@ def test_what_an_api_server_adds_is_left_out() -> None:
 )  # fmt: skip
 def test_a_mistake_is_named_by_its_path(spec: dict[str, Any], message: str) -> None:
     assert message in mistakes(document(**spec))
+
+
+@pytest.mark.parametrize(
+    ("key", "amount"),
+    [("nvidia.com/gpu", 1), ("nvidia.com/gpu", "2.0"), ("example.com/fuse", "1k"), ("requests-of.x.com/gpu", "1"),
+     ("hugepages-2Mi", "4Mi"), ("hugepages-1Gi", "2Gi"), ("hugepages-2Mi", "0.5Gi"), ("hugepages-64Ki", 0), ("cpu", "0.5")],
+)  # fmt: skip
+def test_resources_that_pods_can_have_are_taken(key: str, amount: str | int) -> None:
+    load_subnet(document(**both(key, amount)))
+
+
+def test_keys_of_other_parts_of_kubernetes_are_the_users() -> None:
+    load_subnet(
+        document(pod={"annotations": {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "myp2pnet.io/x": "y"}})
+    )
 
 
 @pytest.mark.parametrize("place", ["spec", "image", "topology", "groups"])

@@ -17,6 +17,13 @@ from p2pnet.model.ids import CLIENT_NAME, GROUP_NAME, SUBNET_NAME
 from p2pnet.subnet.quantities import Text, Worded, is_whole, pattern_schema, wrong
 
 AMOUNT_CHARS_MAX = 32
+HUGE_PAGES = "hugepages-"
+PAGE = r"[1-9][0-9]{0,5}[KMGT]i"
+QUOTA = "requests."
+"""Begins what quotas call the requests of a vendor's resource by: no resource's own name begins so."""
+RESOURCE_DOMAIN_CHARS_MAX = limits.NAME_CHARS_MAX - len(QUOTA)
+PAGED_BYTES_MAX = 1 << 53  # that many are counted exactly by an API server
+NO_PAGES = "no whole number of such pages"
 _WORD = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
 _DOMAIN = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
 
@@ -30,21 +37,28 @@ LABEL_VALUE = Worded(
     "no value of a label: write up to 63 letters, digits, -, _ and ., a letter or digit first and last",
 )
 VARIABLE = Worded(
-    r"^[-._A-Za-z][-._A-Za-z0-9]*$",
-    "no name of a variable: write letters, digits, _, - and ., no digit first, like LOG_LEVEL",
+    r"^([-_A-Za-z]|\.[-_A-Za-z0-9])[-._A-Za-z0-9]*$",
+    "no name of a variable: write letters, digits, _, - and ., no digit and no two dots first, like LOG_LEVEL",
 )
 RESOURCE = Worded(
-    rf"^(cpu|memory|ephemeral-storage|hugepages-[0-9]+[KMGT]i|{_DOMAIN}/{_WORD})$",
+    rf"^(cpu|memory|ephemeral-storage|{HUGE_PAGES}{PAGE}|{_DOMAIN}/{_WORD})$",
     "no resource: write cpu, memory, ephemeral-storage, hugepages-2Mi, or one of a vendor like nvidia.com/gpu",
 )
 AMOUNT = Worded(
     r"^([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][-+]?[0-9]{1,2})?$",
     "no amount: write it as Kubernetes does, like 500m or 64Mi",
 )
+COUNTED = Worded(
+    r"^[0-9]+(\.0*)?([KMGTPE]i|[kMGTPE]|[eE]\+?[0-9]{1,2})?$",
+    "no whole number, and resources of a vendor are counted: write it like 1",
+)
 OBJECT_NAME = Worded(
     rf"^{_DOMAIN}$", "no name of an object: write lower case letters, digits, - and ., like registry-login"
 )
-CONFIG_KEY = Worded(r"^[-._A-Za-z0-9]+$", "no key of a ConfigMap: write letters, digits, -, _ and ., like edges")
+CONFIG_KEY = Worded(
+    r"^([-_A-Za-z0-9]|\.[-_A-Za-z0-9])[-._A-Za-z0-9]*$",
+    "no key of a ConfigMap: write letters, digits, -, _ and ., no two dots first, like edges",
+)
 IMAGE = Worded(r"^[!-~]+$", "no image: write a name without spaces, like registry.example/p2pnet-node:1")
 PROFILE = Worded(
     r"^[A-Za-z0-9_][-A-Za-z0-9_.]*(/[A-Za-z0-9_][-A-Za-z0-9_.]*)*$",
@@ -52,8 +66,9 @@ PROFILE = Worded(
 )
 SHARED_RESOURCES = ("cpu", "memory", "ephemeral-storage")
 """Those of which pods may use more than they request; of all others request and limit are the same."""
-OWNED_PREFIXES = ("p2pnet.io", "app.kubernetes.io", "kubernetes.io", "k8s.io")
-"""Keys of pods that are not the user's: the operator finds its pods by them, or Kubernetes means something by them."""
+OWNED_KEY = r"^(([^/]*\.)?p2pnet\.io|(app\.|controller\.)?kubernetes\.io|k8s\.io)/"
+"""Begins keys of pods that are not the user's: the operator finds its pods by them, or Kubernetes means something by them. What
+stands below other parts of kubernetes.io is: an autoscaler's safe-to-evict, say."""
 OWNED = "set by Kubernetes or by p2pnet: choose another key"
 
 _SCALE: dict[str, Decimal | int] = {
@@ -88,7 +103,20 @@ def _check_keys(values: Mapping[str, Any], words: Worded) -> None:
 
 def _check_resources(amounts: dict[str, Any]) -> dict[str, Any]:
     _check_keys(amounts, RESOURCE)
+    for key, amount in amounts.items():
+        domain, slash, _ = key.partition("/")
+        if slash and (key.startswith(QUOTA) or len(domain) > RESOURCE_DOMAIN_CHARS_MAX):
+            raise wrong(key, RESOURCE.words)
+        if slash and not is_whole(COUNTED.pattern, str(amount)):
+            raise _wrong_amount(key, amount, COUNTED.words)
+        page = amount_of(key.removeprefix(HUGE_PAGES)) if key.startswith(HUGE_PAGES) else 0
+        if page and (size := amount_of(amount)) <= PAGED_BYTES_MAX and size % page:
+            raise _wrong_amount(key, amount, NO_PAGES)
     return amounts
+
+
+def _wrong_amount(key: str, amount: object, words: str) -> PydanticCustomError:
+    return PydanticCustomError("amount", "{said}", {"said": f"{key}: {str(amount)!r} is {words}"})
 
 
 def _check_labels(labels: dict[str, str]) -> dict[str, str]:
@@ -112,7 +140,7 @@ def _check_object_annotations(annotations: dict[str, str]) -> dict[str, str]:
 
 def _check_not_owned(values: dict[str, str]) -> dict[str, str]:
     for key in values:
-        if key.partition("/")[0] in OWNED_PREFIXES and "/" in key:
+        if re.match(OWNED_KEY, key):
             raise wrong(key, OWNED)
     return values
 

@@ -145,9 +145,11 @@ class PodSpec(Document):
     tolerations: Annotated[list[Toleration], Field(max_length=16)] = []
     """Taints of machines that the pods put up with, e.g. [{key: dedicated, operator: Exists}]. Default: none."""
     annotations: PodAnnotations = {}
-    """Annotations of the pods, e.g. {sidecar.istio.io/inject: "false"}; none of p2pnet.io or kubernetes.io. Default: none."""
+    """Annotations of the pods, e.g. {sidecar.istio.io/inject: "false"}; none of p2pnet.io, k8s.io, kubernetes.io itself, and app.
+    or controller.kubernetes.io. Default: none."""
     labels: PodLabels = {}
-    """Labels of the pods beside ours, e.g. {team: p2p}; none of p2pnet.io or kubernetes.io. Default: none."""
+    """Labels of the pods beside ours, e.g. {team: p2p}; none of p2pnet.io, k8s.io, kubernetes.io itself, and app. or
+    controller.kubernetes.io. Default: none."""
     priority_class_name: ObjectName | None = None
     """The PriorityClass of the pods, e.g. low. Default: the cluster's."""
     service_account_name: ObjectName | None = None

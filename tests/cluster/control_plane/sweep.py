@@ -14,6 +14,7 @@ AT_A_TIME = 8
 TEXTS = (
     "", "A b", "x", "a=b", "a,b", "5", "-1s", "1h", "0s", "99999999999d", "250%", "0.5%", "1.5B", "0Gi", "1.5KiB",
     "2/s", "0/s", "1Mbit", "1 h\n", "ü", "x" * 64, "x" * 300, "../x", "a..b", "100m", "1e3", "auto", "*",
+    "1\vh", "5\xa0%", "..", "0.1m",
 )  # fmt: skip
 NUMBERS = (-1, 0, 1, 2, 7, 100, 501, 1 << 31, 1 << 40, 1.5, 1e300)
 OTHERS: tuple[Any, ...] = (True, [], {}, {"a": 1})
@@ -21,7 +22,8 @@ NEIGHBOURS = {"network": ("groups", "nodes"), "faults": ("groups", "nodes"), "to
 """Parts of a spec that others are checked against; all else is left out, for each rule takes the API server its time."""
 KEYS = (
     "", "a b", "a=b", "1A", "-x", "X_1.y", "x" * 64, "x" * 300, "a.b/c", "a..b/c", "p2pnet.io/x", "k8s.io/x", "node", "cpu",
-    "hugepages-2Mi", "nvidia.com/gpu", "ü",
+    "hugepages-2Mi", "hugepages-0Mi", "nvidia.com/gpu", "requests.x.io/gpu", "controller.kubernetes.io/x", "sub.p2pnet.io/x", ".",
+    "..A", "ü",
 )  # fmt: skip
 
 Path = tuple[str, ...]

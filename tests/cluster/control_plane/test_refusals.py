@@ -51,6 +51,12 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"churn": {"rate": "1/m", "down": "2h"}}, ".churn.down"), ({"partition": {"minority": "60%"}}, ".partition.minority"),
     ({"partition": {}}, ".partition"), ({"partition": {"minority": "40%", "groups": ["node-0"]}}, ".partition"),
 ]  # fmt: skip
+
+
+def both(resource: str, amount: str | int) -> dict[str, Any]:
+    return {"resources": {"requests": {resource: amount}, "limits": {resource: amount}}}
+
+
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"nodes": 0}, "spec.nodes"),
     ({"groups": [{"name": "node", "nodes": 1}]}, "spec.groups[0].name"),
@@ -114,6 +120,16 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"pod": {"resources": {"limits": {"nvidia.com/gpu": 1}}}}, "spec.pod.resources.requests"),
     ({"pod": {"resources": {"requests": {"memory": "2Gi"}, "limits": {"memory": "2G"}}}}, "spec.pod.resources.requests"),
     ({"lab": {"resources": {"requests": {"cpu": 2}, "limits": {"cpu": "1500m"}}}}, "spec.lab.resources.requests"),
+    *(({"pod": both(key, amount)}, f"spec.pod.resources.{part}") for part in ("requests", "limits") for key, amount in (
+        ("nvidia.com/gpu", "0.5"), ("nvidia.com/gpu", "500m"), ("hugepages-2Mi", "3Mi"), ("hugepages-2Mi", 1),
+        ("hugepages-2Mi", "2097152.0000000000000001"), ("hugepages-0Mi", "2Mi"), ("requests.x.com/gpu", "1"),
+        ("a" * 245 + "/gpu", 1))),
+    ({"lab": both("nvidia.com/gpu", "1.5")}, "spec.lab.resources.limits"),
+    ({"groups": [{"name": "a", "nodes": 1, "pod": both("hugepages-1Gi", "1.5Gi")}]}, "spec.groups[0].pod.resources.requests"),
+    *(({"groups": [{"name": "a", "nodes": 1, "env": {name: "x"}}]}, "spec.groups[0].env") for name in (".", "..", "..A")),
+    ({"topology": {"kind": "edges", "edgesFrom": {"configMap": "x", "key": "..data"}}}, "spec.topology.edgesFrom.key"),
+    ({"pod": {"annotations": {"controller.kubernetes.io/pod-deletion-cost": "x"}}}, "spec.pod.annotations"),
+    ({"pod": {"labels": {"sub.p2pnet.io/name": "x"}}}, "spec.pod.labels"),
     ({"lab": {"storage": "0Gi"}}, "spec.lab.storage"),
     ({"pod": {"securityContext": {"seccompProfile": {"type": "Localhost"}}}},
      "spec.pod.securityContext.seccompProfile.localhostProfile"),
@@ -164,6 +180,11 @@ TAKEN: list[dict[str, Any]] = [
              "nodeSelector": {"kubernetes.io/hostname": "node-1", "X.y_z": ""},
              "tolerations": [{"operator": "Exists"},
                              {"key": "a.b/c", "value": "d", "effect": "NoExecute", "tolerationSeconds": 0}]}},
+    *({"pod": both(key, amount)} for key, amount in (
+        ("nvidia.com/gpu", "2.0"), ("example.com/fuse", "1k"), ("requests-of.x.com/gpu", "1"), ("hugepages-2Mi", "4Mi"),
+        ("hugepages-2Mi", "0.5Gi"), ("hugepages-64Ki", 0), ("hugepages-999999Ti", "9e99"))),
+    {"pod": {"annotations": {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "myp2pnet.io/x": "y"}}},
+    {"groups": [{"name": "a", "nodes": 1, "env": {".A": "", "_..": ""}}]},
     {"groups": [{"name": "a", "nodes": 1, "env": {"LOG.level-1": "=", "_": ""}, "labels": {"example.com/zone": "a_b.c"}}]},
     {"ready": {"connected": "0.5%"}},
     {"topology": {"kind": "edges", "edges": [["node-0", "node-1"], ["node-1", "node-2"]]}},

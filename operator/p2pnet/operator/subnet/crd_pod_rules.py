@@ -5,11 +5,19 @@ from p2pnet.operator.kube.cel import CelRule, is_like, said
 from p2pnet.subnet import pod_checks
 from p2pnet.subnet.checks import OWN_LABEL, OWN_LABELS
 from p2pnet.subnet.names import (
+    AMOUNT,
+    COUNTED,
+    HUGE_PAGES,
     KEY,
     LABEL_VALUE,
+    NO_PAGES,
     OWNED,
-    OWNED_PREFIXES,
+    OWNED_KEY,
+    PAGE,
+    PAGED_BYTES_MAX,
+    QUOTA,
     RESOURCE,
+    RESOURCE_DOMAIN_CHARS_MAX,
     SHARED_RESOURCES,
     VARIABLE,
 )
@@ -23,19 +31,23 @@ def _none(wrong: str, words: str, told: str) -> CelRule:
     return CelRule(f"!self.exists(key, {wrong})", words, f"self.map(key, {wrong}, {told})[0]")
 
 
-def _keys(worded: Worded) -> CelRule:
-    wrong = f"(size(key) > {limits.NAME_CHARS_MAX} || !{is_like('key', worded.pattern)})"
-    return _none(wrong, worded.words, said("key", worded.words))
+def _keys(worded: Worded, *wrong: str) -> CelRule:
+    """Every key is of this form; `wrong`: CEL of what else one may not be."""
+    any_of = " || ".join([f"size(key) > {limits.NAME_CHARS_MAX}", f"!{is_like('key', worded.pattern)}", *wrong])
+    return _none(f"({any_of})", worded.words, said("key", worded.words))
 
 
 def _values(worded: Worded) -> CelRule:
-    told = f"key + ': ' + {said('self[key]', worded.words)}"
-    return _none(f"!{is_like('self[key]', worded.pattern)}", worded.words, told)
+    return _no_value(f"!{is_like('self[key]', worded.pattern)}", worded.words, "self[key]")
+
+
+def _no_value(wrong: str, words: str, text: str) -> CelRule:
+    """No value is `wrong`, which is CEL; `text`: CEL of it as a text."""
+    return _none(wrong, words, f"key + ': ' + {said(text, words)}")
 
 
 _LABELS = [_keys(KEY), _values(LABEL_VALUE)]
-_IS_OWNED = "(" + " || ".join(f"key.startsWith('{prefix}/')" for prefix in OWNED_PREFIXES) + ")"
-_NOT_OWNED = _none(_IS_OWNED, OWNED, said("key", OWNED))
+_NOT_OWNED = _none(is_like("key", OWNED_KEY), OWNED, said("key", OWNED))
 _IS_SHARED = f"key in [{', '.join(map(repr, SHARED_RESOURCES))}]"
 _BOTH = "has(self.requests) && has(self.limits)"
 
@@ -72,6 +84,23 @@ def _resources() -> list[CelRule]:
     ]  # fmt: skip
 
 
+_TEXT = "string(self[key])"
+_IS_AMOUNT = f"{is_like(_TEXT, AMOUNT.pattern)} && isQuantity({_TEXT})"
+_BYTES = f"quantity({_TEXT}).asApproximateFloat()"
+_PAGE = f"(int(key.find('[0-9]+')) * {{'Ki': {1 << 10}, 'Mi': {1 << 20}, 'Gi': {1 << 30}, 'Ti': {1 << 40}}}[key.find('.i$')])"
+_COUNTED = _no_value(
+    f"key.contains('/') && {is_like(_TEXT, AMOUNT.pattern)} && !{is_like(_TEXT, COUNTED.pattern)}", COUNTED.words, _TEXT
+)
+_PAGES = _no_value(
+    f"{is_like('key', f'^{HUGE_PAGES}{PAGE}$')} && {_IS_AMOUNT}"
+    f" && {_BYTES} <= {float(PAGED_BYTES_MAX)!r} && (int({_BYTES} + 0.5) % {_PAGE} != 0"
+    f" || sign(quantity({_TEXT}).sub(int({_BYTES} + 0.5))) != 0)",
+    NO_PAGES, _TEXT,
+)  # fmt: skip
+_RESOURCES = [
+    _keys(RESOURCE, f"(key.contains('/') && (key.startsWith('{QUOTA}') || key.indexOf('/') > {RESOURCE_DOMAIN_CHARS_MAX}))"),
+    _COUNTED, _PAGES,
+]  # fmt: skip
 _EXISTS = "(has(self.operator) && self.operator == 'Exists')"
 _TOLERATION = [
     CelRule(f"has(self.key) || {_EXISTS}", pod_checks.WITHOUT_KEY, path=".operator"),
@@ -111,7 +140,7 @@ def _pod(*place: str) -> Rules:
 
 
 def _resource_rules(*place: str) -> Rules:
-    return {place: _resources()} | {(*place, part): [_keys(RESOURCE)] for part in ("requests", "limits")}
+    return {place: _resources()} | {(*place, part): _RESOURCES for part in ("requests", "limits")}
 
 
 _OWN = f"key in [{', '.join(map(repr, OWN_LABELS))}]"
