@@ -22,6 +22,10 @@ GROUP = "/apis/p2pnet.io/v1alpha1"
 PODS = "/api/v1/namespaces/{namespace}/pods"
 
 
+OLDER_LABELS = {"app.kubernetes.io/name": "p2pnet", "app.kubernetes.io/component": "operator"}
+"""By which operators were found before they had a label of ours."""
+
+
 class FakeKube:
     """What is there, and what was asked; answers change by changing its fields."""
 
@@ -230,7 +234,8 @@ class FakeKube:
         if path.endswith("/selfsubjectaccessreviews"):
             return web.json_response({"status": {"allowed": True}})
         if path == "/apis/apps/v1/deployments":
-            return web.json_response({"items": [self.operator] if self.operator else []})
+            there = [self.operator] if self.operator else []
+            return web.json_response({"items": [one for one in there if matches(one, selector)]})
         if re.fullmatch(r"/apis/apps/v1/namespaces/[^/]+/deployments/p2pnet", path) and method in ("GET", "PATCH"):
             return self._deployment(method, body)
         if path.startswith("/apis/apiextensions.k8s.io/") and method == "GET" and path not in self.deleted:
@@ -295,10 +300,17 @@ def deployment(image: str, *, namespace: str = "p2pnet-system", node_image: str 
     """An operator that works, as a list of the API server shows it."""
     container = {"image": image, "env": [{"name": "P2PNET_NODE_IMAGE", "value": node_image}]}
     return {
-        "metadata": {"name": "p2pnet", "namespace": namespace, "labels": labels},
+        "metadata": {"name": "p2pnet", "namespace": namespace, "labels": OLDER_LABELS | labels},
         "spec": {"replicas": 1, "template": {"metadata": {}, "spec": {"containers": [container]}}},
         "status": {"replicas": 1, "updatedReplicas": 1, "availableReplicas": 1, "readyReplicas": 1},
     }
+
+
+def matches(thing: dict[str, Any], selector: str) -> bool:
+    """Whether an object has all labels of a selector like `a=b,c=d`."""
+    labels = thing["metadata"].get("labels") or {}
+    wanted = [part.split("=") for part in selector.split(",") if part]
+    return all(labels.get(key) == value for key, value in wanted)
 
 
 def refused(status: int, reason: str, message: str) -> web.Response:

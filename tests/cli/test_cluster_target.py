@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from tests.cli.fake_kube import BEARER, FakeKube
+from tests.cli.fake_kube import BEARER, FakeKube, deployment
 
 from p2pnet.cli.targets.cluster import installation, target
 from p2pnet.cli.targets.cluster import lab as cluster_lab
@@ -636,6 +636,26 @@ def test_doctor_looks_at_server_definition_rights_operator_and_tokens(kube: Fake
     results = {one["name"]: one["result"] for one in json.loads(ended.out)["checks"]}
     assert ended.code == 3
     assert results == {"API server": "ok", "Subnet definition": "failed", "rights": "ok", "operator": "warning"}
+
+
+@pytest.mark.parametrize(
+    ("labels", "selector"),
+    [
+        ({}, "app.kubernetes.io/name=p2pnet,app.kubernetes.io/component=operator"),
+        ({"p2pnet.io/component": "operator"}, "p2pnet.io/component=operator"),
+        ({"p2pnet.io/component": "operator", "app.kubernetes.io/name": "mine"}, "p2pnet.io/component=operator"),
+    ],
+    ids=["older", "now", "by another name"],
+)
+def test_doctor_finds_an_operator_of_any_version_and_name(
+    kube: FakeKube, p2pnet, labels: dict[str, str], selector: str
+) -> None:
+    kube.operator = deployment("p2pnet-operator:1", **labels)
+    found = json.loads(p2pnet("doctor", "--on", "cluster", "-o", "json").out)["checks"][3]
+    assert (found["name"], found["result"]) == ("operator", "ok")
+    kube.operator["status"]["readyReplicas"] = 0
+    found = json.loads(p2pnet("doctor", "--on", "cluster", "-o", "json").out)["checks"][3]
+    assert (found["result"], found["todo"]) == ("failed", f"kubectl get pods -A -l {selector}")
 
 
 def test_an_api_server_that_is_away_is_exit_3_but_no_news_for_who_asked_for_none(

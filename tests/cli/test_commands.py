@@ -729,7 +729,7 @@ class TestTheRest:
     async def test_logs_are_passed_on_line_by_line(self, target: Any, session: Session) -> None:
         target.fake.log = [LogLine(1_795_292_000.25, "node-1", "ready"), LogLine(0.0, "lab", "hello")]
 
-        outcome = await logs.run(logs.LogsOptions(name="demo", grep="e", node="node-1"), session)
+        outcome = await logs.run(logs.LogsOptions(name="demo", grep="e", node=["node-1"]), session)
 
         assert isinstance(outcome.document, LogLines)
         assert [(line.time, line.node) for line in outcome.document.lines] == [

@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 
 from p2pnet.operator import rbac
+from p2pnet.operator.kube.status import INTERNAL_ERROR
 from p2pnet.operator.subnet import annotations, status
 from p2pnet.operator.subnet.crd import crd
 from p2pnet.subnet.document import load_subnet
@@ -56,16 +57,76 @@ def words_in(path: Path) -> Iterator[str]:
             yield node.value
 
 
+def columns_of(name: str) -> list[tuple[str, str]]:
+    """Each name in the first column of a table between two marks, with what stands in the second."""
+    part = PAGE.partition(f"<!-- {name}:")[2].partition(f"<!-- end of {name} -->")[0]
+    rows = [line.split("|") for line in part.splitlines() if line.startswith("| `")]
+    return [(word, cells[2].strip()) for cells in rows for word in re.findall(r"`(\w+)`", cells[1])]
+
+
 def table(name: str) -> set[str]:
     """The names in the first column of a table between two marks."""
-    part = PAGE.partition(f"<!-- {name}:")[2].partition(f"<!-- end of {name} -->")[0]
-    rows = [line.split("|")[1] for line in part.splitlines() if line.startswith("| `")]
-    return {word for cell in rows for word in re.findall(r"`(\w+)`", cell)}
+    return {word for word, _ in columns_of(name)}
+
+
+def constants_of(source: str, name: str) -> set[str]:
+    """The texts in the set of this name."""
+    [found] = [
+        one.value
+        for one in ast.parse(source).body
+        if isinstance(one, ast.Assign) and ast.unparse(one.targets[0]) == name
+    ]
+    return set(ast.literal_eval(found))
 
 
 def test_every_reason_and_event_of_the_code_stands_on_the_page_and_no_other_does() -> None:
     made = {word for path in TELLERS if "crd" not in path.name for word in words_in(path)} - (NO_REASONS - BOTH)
     assert made | set(CONDITION_REASONS.values()) == table("reasons") | table("events")
+
+
+def constants(source: str, function: str) -> set[str]:
+    """The reasons that a function of the status gives."""
+    [found] = [one for one in ast.walk(ast.parse(source)) if isinstance(one, ast.FunctionDef) and one.name == function]
+    return {
+        str(one.value) for one in ast.walk(found) if isinstance(one, ast.Constant) and WORD.fullmatch(str(one.value))
+    }
+
+
+def problems(source: str) -> set[str]:
+    """The reasons of the problems that a module makes."""
+    calls = [one for one in ast.walk(ast.parse(source)) if isinstance(one, ast.Call)]
+    return {
+        str(one.args[0].value)
+        for one in calls
+        if isinstance(one.func, ast.Name) and one.func.id == "SubnetProblem" and isinstance(one.args[0], ast.Constant)
+    }
+
+
+def test_every_reason_is_of_the_conditions_that_may_give_it() -> None:
+    source = (OPERATOR / "subnet" / "status.py").read_text()
+    connected, pending, issued = (constants(source, f"_{name}") for name in ("connected", "pending", "certificates"))
+    unready = constants_of(source, "_UNREADY")
+    assert connected > {"LabUnreachable"}
+    assert pending > unready > {"RollingUpdate"}
+    uncertain = {
+        reason
+        for name in ("observe.py", "plan/authority.py", "plan/certmanager.py")
+        for reason in problems((OPERATOR / "subnet" / name).read_text())
+    }
+    assert uncertain > {"AuthorityLost", "CertManagerMissing", "LeafUnfit"}
+    undone = {"InvalidSpec", "Unsupported", INTERNAL_ERROR}
+    givers = {
+        "Connected": connected,
+        "CertificatesReady": issued | uncertain,
+        "Progressing": pending | undone | {"AsWanted", "RolloutStalled"},
+        "Ready": {"Connected"} | connected - {"LinksUp"} | unready | issued - {"Issued"} | uncertain | undone,
+        "Paused": {"Annotated", "NotPaused"},
+    }
+    well = {"Connected", "AsWanted", "NotLookedYet"} | connected | pending | issued | givers["Paused"]
+    givers["Degraded"] = table("reasons") - well
+    said = {reason: set(cell.split(", ")) for reason, cell in columns_of("reasons")}
+    assert said.pop("NotLookedYet") == {"any"}
+    assert said == {reason: {name for name, its in givers.items() if reason in its} for reason in said}
 
 
 def test_what_only_events_say_is_in_the_table_of_events() -> None:

@@ -45,16 +45,16 @@ def test_lines_are_merged_by_time_and_every_one_has_a_level(files):
 
 
 def test_what_the_lab_says_about_a_node_is_the_nodes(files):
-    assert [text for *_, text in read(files, node="node-1")] == [
+    assert [text for *_, text in read(files, nodes=("node-1",))] == [
         "printed before any line", "serves", "ended with signal 9 (SIGKILL)",
     ]  # fmt: skip
-    assert read(files, node="lab") == [("lab", "INFO", "at work")]
+    assert read(files, nodes=("lab",)) == [("lab", "INFO", "at work")]
     with pytest.raises(SpecError, match="there is no node 'node-7'; there are lab, node-0, node-1"):
-        read(files, node="node-7")
+        read(files, nodes=("node-7",))
 
 
 def test_a_node_without_a_file_is_one_the_lab_tells_of_where_nodes_log_elsewhere(files):
-    found = logs.read_all({"lab": files["lab"]}, LogQuery(node="node-1"), logs.ends_of(files), members=["node-1"])
+    found = logs.read_all({"lab": files["lab"]}, LogQuery(nodes=("node-1",)), logs.ends_of(files), members=["node-1"])
     assert [line.node for line in found] == ["node-1"]
 
 
@@ -85,7 +85,7 @@ def test_the_words_of_a_pods_supervisor_have_levels_and_tell_of_its_nodes(text, 
 
 def test_a_span_of_time_and_a_tail_are_respected(files):
     assert [text for *_, text in read(files, since=T + 2.4, until=T + 3)] == ["serves", "ended with signal 9 (SIGKILL)"]
-    assert [text for *_, text in read(files, node="node-1", tail=1)] == ["ended with signal 9 (SIGKILL)"]
+    assert [text for *_, text in read(files, nodes=("node-1",), tail=1)] == ["ended with signal 9 (SIGKILL)"]
 
 
 def test_a_clock_that_is_set_back_changes_no_order_of_a_nodes_own_lines(tmp_path):

@@ -28,6 +28,8 @@ app.kubernetes.io/component: operator
 
 {{- define "p2pnet.labels" -}}
 {{ include "p2pnet.selector" . }}
+{{- /* By which an installation is found, whatever nameOverride makes of the others; in no selector, for those cannot change. */}}
+p2pnet.io/component: operator
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
@@ -115,7 +117,9 @@ imagePullSecrets:
 {{- $annotations := default dict .metadata.annotations -}}
 {{- $name := get $annotations "meta.helm.sh/release-name" -}}
 {{- $namespace := get $annotations "meta.helm.sh/release-namespace" -}}
-{{- $operator := and (eq (get $labels "app.kubernetes.io/name") "p2pnet") (eq (get $labels "app.kubernetes.io/component") "operator") -}}
+{{- /* The latter two are of versions that had no label of their own. */}}
+{{- $ours := or (hasKey $labels "p2pnet.io/component") (eq (get $labels "app.kubernetes.io/name") "p2pnet") (regexMatch "^p2pnet-[0-9]" (get $labels "helm.sh/chart")) -}}
+{{- $operator := and $ours (eq (get $labels "app.kubernetes.io/component") "operator") -}}
 {{- if and $operator (not (hasSuffix "-lease" .metadata.name)) (not (and (eq $name $root.Release.Name) (eq $namespace $root.Release.Namespace))) -}}
 {{- if $name }} release {{ $name }} in namespace {{ $namespace }}{{ else }} {{ .metadata.name }}, which no release of helm has made{{ end -}}
 {{- end -}}

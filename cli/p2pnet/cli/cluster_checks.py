@@ -9,7 +9,7 @@ from p2pnet.cli.documents import Check, Examination
 from p2pnet.cli.exit_code import ExitCode
 from p2pnet.cli.outcome import CommandError, Outcome
 from p2pnet.cli.targets.cluster import installation
-from p2pnet.cli.targets.cluster.installation import DEPLOYMENTS, OPERATOR_LABELS
+from p2pnet.cli.targets.cluster.installation import DEPLOYMENTS, of_operators, selector_of
 from p2pnet.cli.targets.cluster.status import name_of
 from p2pnet.cli.targets.cluster.target import ClusterTarget
 from p2pnet.lab_client.kube import Kube, KubeError
@@ -122,14 +122,14 @@ def _may(kube: Kube, right: Permission) -> bool:
 
 def _operator(target: ClusterTarget) -> tuple[str, str, str]:
     kube = target.kube
-    next_step = f"kubectl get pods -A -l {OPERATOR_LABELS}"
+    look = "kubectl get pods -A -l"
     try:
-        found = kube.find(DEPLOYMENTS, OPERATOR_LABELS)
-        pods = kube.find("/api/v1/pods", OPERATOR_LABELS)
+        found = of_operators(kube, DEPLOYMENTS)
+        pods = of_operators(kube, "/api/v1/pods")
     except KubeError as error:
         if error.status != 403:
             raise
-        return "warning", "you may not look at it", f"ask who may: {next_step}"
+        return "warning", "you may not look at it", f"ask who may: {look} {selector_of([])}"
     if not found:
         return "failed", "there is none", target.install_command
     one = found[0]
@@ -138,7 +138,7 @@ def _operator(target: ClusterTarget) -> tuple[str, str, str]:
     if int((one.get("status") or {}).get("readyReplicas") or 0) > 0:
         return "ok", f"{name}, {image}", ""
     why = next(filter(None, map(why_not_up, pods)), "it is starting")
-    return "failed", f"{name} is not ready: {why}", next_step
+    return "failed", f"{name} is not ready: {why}", f"{look} {selector_of(found)}"
 
 
 def _tokens(target: ClusterTarget) -> tuple[str, str, str]:

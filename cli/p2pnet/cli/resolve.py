@@ -132,11 +132,13 @@ def _candidates(runs: list[RunHead]) -> str:
 # --- artifacts ---
 
 
-async def choose_artifact(word: str, target: Target, name: str) -> str:
+async def choose_artifact(word: str, target: Target, name: str, run: RunHead | None = None) -> str:
     """The whole id of the artifact that a word means, or the beginning of one that a lab may know better.
 
-    CommandError (exit 2) for a word that means none or several.
+    `run`: among its artifacts alone. CommandError (exit 2) for a word that means none or several.
     """
+    if run is not None:
+        return _of_run(word, target, run)
     if PREFIX.fullmatch(word) and (target.kind in ("local", "sim") or target.presence(name) == "up"):
         prefix = word.lower()
         published = _runs_with(target, name, prefix)
@@ -159,6 +161,25 @@ async def choose_artifact(word: str, target: Target, name: str) -> str:
             next_step=f"p2pnet report {name} -o json lists the artifact ids of its latest run; or say latest",
         )
     return found
+
+
+def _of_run(word: str, target: Target, run: RunHead) -> str:
+    """As `choose_artifact`, of one run; its copy is here. An id or the beginning of one is taken as it is."""
+    file = archive.read_run_file(target.state, run.run)
+    back = counted_back(word)
+    if back is not None and back < len(file.artifacts):
+        return file.artifacts[-1 - back]
+    named = [artifact for artifact, title in zip(file.artifacts, file.names, strict=False) if title == word]
+    if len(named) == 1:
+        return named[0]
+    if PREFIX.fullmatch(word):
+        return word.lower()
+    what = f"{len(named)} artifacts named {word}" if named else f"no artifact {word}"
+    raise CommandError(
+        f"run {run.run} published {len(file.artifacts)} artifacts, and {what}",
+        where=str(target.state.run(run.run)),
+        next_step=f"p2pnet report {run.subnet} {run.run} -o json lists their ids",
+    )
 
 
 def _by_order(back: int, target: Target, name: str) -> str:

@@ -236,7 +236,8 @@ class LabClient:
     ) -> AsyncGenerator[LogLine, None]:  # fmt: skip
         """Lines of the nodes' logs and the lab's, merged by time; with `follow`, the new ones as they come, without end.
 
-        `since` is in Unix seconds.
+        `node`: one, or several joined by commas; `artifact`: also its events; `grep`: a regular expression, searched for in the
+        line as a table shows it (time, level, node and words with one space between); `since` in Unix seconds.
         """
         query = {"node": node, "artifact": artifact, "grep": grep, "tail": None if tail is None else str(tail)}
         query["since_ms"] = None if since is None else str(int(since * 1000))

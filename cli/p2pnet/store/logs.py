@@ -17,8 +17,9 @@ from pathlib import Path
 import msgspec
 
 from p2pnet.model.errors import SpecError
+from p2pnet.model.events import Collected
 from p2pnet.model.jobs import LogLine
-from p2pnet.model.log_lines import ABOUT_NODES, parts_of, stamp_of
+from p2pnet.model.log_lines import ABOUT_NODES, parts_of, stamp, stamp_of, words_of
 from p2pnet.store.state import State, SubnetPaths
 
 LAB = "lab"
@@ -54,9 +55,11 @@ _line = msgspec.json.Decoder(LogLine)
 class LogQuery:
     """Which lines are wanted; None: any. `since` and `until` are Unix seconds, `tail` counts the last lines."""
 
-    node: str | None = None
+    nodes: tuple[str, ...] = ()
+    """Lines of any of these; empty: of all."""
     artifact: str | None = None
     grep: str | None = None
+    """A regular expression, searched for in the line as it is shown, see `shown`."""
     tail: int | None = None
     since: float | None = None
     until: float | None = None
@@ -68,14 +71,15 @@ class LogQuery:
         except re.error as error:
             raise SpecError(f"{self.grep!r} is no regular expression: {error}") from error
         part = self.artifact[:ARTIFACT_CHARS] if self.artifact else ""
+        nodes = frozenset(self.nodes)
         since, until = self.since or float("-inf"), float("inf") if self.until is None else self.until
 
         def wanted(line: LogLine) -> bool:
             return (
                 part in line.line
-                and (self.node is None or self.node in line.node.split())  # a pod may hold several
+                and (not self.nodes or not nodes.isdisjoint(line.node.split()))  # a pod may hold several
                 and since <= line.t <= until
-                and (pattern is None or pattern.search(line.line) is not None)
+                and (pattern is None or pattern.search(shown(line)) is not None)
             )
 
         return wanted
@@ -83,7 +87,34 @@ class LogQuery:
     @property
     def narrow(self) -> bool:
         """Whether the last lines wanted may be far from the end of a file."""
-        return bool(self.grep or self.artifact or self.node or self.since is not None or self.until is not None)
+        return bool(self.grep or self.artifact or self.nodes or self.since is not None or self.until is not None)
+
+
+def nodes_of(text: str | None) -> tuple[str, ...]:
+    """The nodes that are named, joined by commas, as `LogQuery.nodes`."""
+    return tuple(filter(None, (text or "").split(",")))
+
+
+def shown(line: LogLine) -> str:
+    """A line as a table shows it, with one space between time (if it has one), level, node and words."""
+    return " ".join(filter(None, (stamp(line.t) if line.t else "", line.level, line.node, words_of(line.line))))
+
+
+def event_lines(events: Iterable[Collected], offset_s: float, query: LogQuery) -> list[LogLine]:
+    """The wanted ones of an artifact's events as lines: nodes do not log what they report as events.
+
+    `offset_s`: added to an event's time it gives Unix seconds. Raises SpecError as `LogQuery.matcher`.
+    """
+    wanted = query.matcher()
+    lines = [LogLine(offset_s + event.t_ns / 1e9, event.node, _event_text(event)) for event in events]
+    return [line for line in lines if wanted(line)]
+
+
+def _event_text(event: Collected) -> str:
+    parts = [f"event {event.kind} artifact={event.artifact[:ARTIFACT_CHARS]}"]
+    parts += [f"peer={event.peer} hop={event.hop}"] if event.peer else []
+    parts += [event.detail] if event.detail else []
+    return " ".join(parts)
 
 
 # --- which files ---
@@ -166,8 +197,9 @@ def read_all(
     """
     wanted = query.matcher()
     known = list(dict.fromkeys([*files, *members]))
-    if query.node is not None and query.node not in known:
-        raise SpecError(f"there is no node {query.node!r}; there are {', '.join(known)}")
+    for node in query.nodes:
+        if node not in known:
+            raise SpecError(f"there is no node {node!r}; there are {', '.join(known)}")
     chosen = _chosen(files, query)
     limit = None if query.tail is None or query.narrow else query.tail * TAIL_BYTES_PER_LINE
     streams = [_lines(node, _text(path, limit, ends[node])) for node, path in chosen.items()]
@@ -199,8 +231,8 @@ def _lines(node: str, lines: Iterable[str]) -> Iterator[LogLine]:
     for line in lines:
         if not line.strip():
             continue
-        if (stamp := stamp_of(line)) is not None:
-            last = stamp
+        if (time_s := stamp_of(line)) is not None:
+            last = time_s
             level, subject = about(line, node)
         yield LogLine(last, subject, line[:LINE_CHARS_MAX], level)
 
@@ -225,10 +257,10 @@ def _about_event(line: str, node: str) -> tuple[str, str]:
 
 
 def _chosen(files: dict[str, Path], query: LogQuery) -> dict[str, Path]:
-    """The files to read: of one node, its own and the lab's, which reports on it too."""
-    if query.node is None:
+    """The files to read: of some nodes, their own and the lab's, which reports on them too."""
+    if not query.nodes:
         return files
-    return {name: files[name] for name in (LAB, query.node) if name in files}
+    return {name: files[name] for name in (LAB, *query.nodes) if name in files}
 
 
 def _text(path: Path, limit: int | None, size: int) -> list[str]:

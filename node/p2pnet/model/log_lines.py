@@ -140,6 +140,15 @@ def stamp_of(line: str) -> float | None:
         return None
 
 
+def words_of(line: str) -> str:
+    """What a line is shown as behind its time, level and node: its logger, where that says more, and its message."""
+    parts = parts_of(line)
+    if parts is None:
+        return line
+    _, logger, message = parts
+    return message.partition(": ")[2] if logger == ABOUT_NODES else f"{logger}: {message}"
+
+
 def parts_of(line: str) -> tuple[str, str, str] | None:
     """Level, logger and message of a line in this format; None for any other."""
     match = STAMP.match(line)

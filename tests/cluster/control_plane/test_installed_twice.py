@@ -43,11 +43,11 @@ def test_releases_of_two_namespaces_share_the_definition_that_is_there_and_clash
     cluster = control.cluster
     before = cluster.get("customresourcedefinition", "subnets.p2pnet.io")["metadata"]["uid"]
     for namespace in spaces:
-        said = install(cluster, "install", namespace)
+        said = install(cluster, "install", namespace, "nameOverride=ours")
         assert f"kubectl wait -n {namespace} subnet/demo" in said
         assert "The definition of Subnets was there" in said
     for namespace in spaces:
-        install(cluster, "upgrade", namespace, "logLevel=debug")
+        install(cluster, "upgrade", namespace, "nameOverride=ours", "logLevel=debug")
     for sets, why in (
         ((f"watchNamespaces={{{spaces[1]}}}",), f"served already, by release p2pnet in namespace {spaces[1]}"),
         (("scope=cluster",), ""),

@@ -1,15 +1,17 @@
 """Many Subnets, a large one, and such with awkward names, where pods are played: the operator is what is tried."""
 
 import contextlib
+import re
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from tests.cluster.control import CHILDREN, Control, Place, Twin
-from tests.cluster.kit import conditions, until
+from tests.cluster.kit import ROOT, conditions, until
 from tests.cluster.scrape import metrics, resident_mib, value
 
+PAGE = ROOT / "docs" / "kubernetes.md"
 PORT = 18082
 """Of the operator's metrics: any that is free in the cluster's network."""
 LONGEST = "a" + "b" * 39
@@ -103,6 +105,17 @@ def test_a_subnet_scaled_to_nothing_is_refused_and_one_of_groups_alone_takes_and
         plain = place.subnet("plain", {"nodes": 1})
         with pytest.raises(AssertionError, match="1 to 500 nodes"):
             scale(plain, 0)
+
+
+def test_an_autoscaler_cannot_read_a_size_that_is_not_written_as_the_page_says(place: Place) -> None:
+    plain = place.subnet("plain", {})
+    with pytest.raises(AssertionError, match="does not exist") as refused:
+        place.get("subnets", "plain/scale")
+    [said] = re.findall(r"`(spec replicas field \S+ does not exist)`", PAGE.read_text())
+    assert said in str(refused.value).replace("\\", "")
+    scale(plain, 5)
+    assert plain.thing()["spec"]["nodes"] == 5
+    assert (place.get("subnets", "plain/scale") or {})["spec"]["replicas"] == 5
 
 
 def scale(subnet: Twin, replicas: int) -> None:

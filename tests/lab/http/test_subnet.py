@@ -3,6 +3,7 @@
 import asyncio
 import json
 import stat
+import time
 from pathlib import Path
 
 import msgspec
@@ -78,6 +79,10 @@ async def test_logs_are_merged_filtered_and_followed(lab_client, lab, tmp_path):
     assert [line.line[-1] for line in lines] == ["1", "2", "3", "4"]
     assert [line.line[-1] async for line in lab_client.logs(tail=2)] == ["3", "4"]
     assert [line.line[-1] async for line in lab_client.logs(node="node-1", grep="line [34]")] == ["3"]
+    both = lab_client.logs(node="node-1,node-0", grep=r"Z INFO node-\d x: line [34]$")
+    assert [line.line[-1] async for line in both] == ["3", "4"]
+    with pytest.raises(ProblemError, match="there is no node 'node-7'"):
+        [line async for line in lab_client.logs(node="node-1,node-7")]
     with pytest.raises(ProblemError, match="regular expression"):
         [line async for line in lab_client.logs(grep="(")]
     follower = lab_client.logs(tail=1, follow=True)
@@ -87,6 +92,24 @@ async def test_logs_are_merged_filtered_and_followed(lab_client, lab, tmp_path):
         file.write("2026-11-21 10:00:09,000 INFO x: line 9\n")
     assert (await asyncio.wait_for(anext(follower), PATIENCE_S)).line.endswith("9")
     await follower.aclose()
+
+
+async def test_the_events_of_an_artifact_are_filtered_like_lines(lab_client):
+    started = await lab_client.start_run(RunRequest([Payload("x", size=1)], publisher="node-0"), key="k")
+    state = [one async for one in lab_client.follow(started.run)][-1]
+    [artifact] = state.report.artifact_ids
+
+    async def told(**query) -> list[tuple[str, str]]:
+        found = lab_client.logs(artifact=artifact[:12], **query)
+        return [(line.node, line.line.split()[1]) async for line in found]
+
+    every = await told()
+    assert len(every) == 6
+    assert await told(node="node-0") == [("node-0", "published"), ("node-0", "validated")]
+    assert await told(node="node-0,node-1") == [one for one in every if one[0] != "node-2"]
+    assert await told(grep="^[^ ]+Z INFO node-2 event received") == [("node-2", "received")]
+    assert await told(since=time.time() + 60) == []
+    assert await told(tail=2) == every[-2:]
 
 
 async def test_events_stream_from_a_cursor(lab_client):

@@ -15,7 +15,7 @@ from p2pnet.cli.documents import (
 )
 from p2pnet.cli.render import text
 from p2pnet.cli.terminal import clean
-from p2pnet.model.log_lines import ABOUT_NODES, parts_of
+from p2pnet.model.log_lines import words_of
 from p2pnet.model.text import plural
 from p2pnet.model.units import format_size
 
@@ -69,19 +69,11 @@ def draw_logs(logs: LogLines) -> RenderableType:
                 (f"{line.time} " if line.time else "", "dim"),
                 (line.level.ljust(8), LEVEL_STYLE.get(line.level, "")),
                 (line.node.ljust(width), "cyan"),
-                f" {clean(_words_of(line.line))}",
+                f" {clean(words_of(line.line))}",
             )
             for line in logs.lines
         )
     )
-
-
-def _words_of(line: str) -> str:
-    parts = parts_of(line)
-    if parts is None:
-        return line
-    _, logger, message = parts
-    return message.partition(": ")[2] if logger == ABOUT_NODES else f"{logger}: {message}"
 
 
 def draw_examination(examination: Examination) -> RenderableType:

@@ -42,11 +42,11 @@ class LogsOptions(SubnetOptions):
 
     name: Name
     node: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             "--node",
             metavar="NODE",
-            help="Lines of this node; `lab` for the lab's.",
+            help="Lines of this node; `lab` for the lab's. Repeatable.",
             show_default=False,
             autocompletion=shell_completion.nodes,
         ),
@@ -56,13 +56,19 @@ class LogsOptions(SubnetOptions):
         typer.Option(
             "--artifact",
             metavar="ID",
-            help="Lines that name this artifact.",
+            help="Lines that name this artifact, and its events.",
             show_default=False,
             autocompletion=shell_completion.artifacts,
         ),
     ] = None
     grep: Annotated[
-        str | None, typer.Option("--grep", metavar="RE", help="Lines that match this expression.", show_default=False)
+        str | None,
+        typer.Option(
+            "--grep",
+            metavar="RE",
+            help="Lines, as shown here with one space between columns, in which this is found.",
+            show_default=False,
+        ),
     ] = None
     run: Annotated[
         str | None,
@@ -95,11 +101,14 @@ async def run(options: LogsOptions, session: Session) -> Outcome:
     session.next_step = f"name one of those, or leave --node out; p2pnet status {options.name} lists the nodes"
     target = session.target()
     lines: list[LoggedLine] = []
+    chosen = None if options.run is None else await _run(options, target)
     artifact = None
     if options.artifact is not None:
-        artifact = await choose_artifact(options.artifact, target, options.name)
-    query = LogQuery(options.node, artifact, options.grep)
-    async with while_read(session.stdout), aclosing(_lines(options, query, target, session)) as asked:
+        artifact = await choose_artifact(options.artifact, target, options.name, chosen)
+    query = LogQuery(tuple(options.node or ()), artifact, options.grep)
+    if chosen is not None and not chosen.ended:
+        query = replace(query, since=chosen.started_at or chosen.created_at)
+    async with while_read(session.stdout), aclosing(_lines(options, query, chosen, session)) as asked:
         async for line in asked:
             lines.append(_document_line(line))
             if not whole and (options.follow or len(lines) >= BATCH_LINES):
@@ -110,34 +119,31 @@ async def run(options: LogsOptions, session: Session) -> Outcome:
 
 
 async def _lines(
-    options: LogsOptions, query: "LogQuery", target: Target, session: Session
+    options: LogsOptions, query: "LogQuery", run: RunHead | None, session: Session
 ) -> AsyncGenerator[jobs.LogLine, None]:  # fmt: skip
-    from p2pnet.store import logs as files
-
-    since = None
-    if options.run is not None:
-        run = await _run(options, target)
-        if run.ended:
-            for line in _of_run(run, query, target):
-                yield line
-            return
-        since = run.started_at or run.created_at
+    target = session.target()
+    if run is not None and run.ended:
+        for line in _of_run(run, query, target):
+            yield line
+        return
     live = False
     try:
         async with target.lab(options.name) as client:
             asked = client.logs(
-                node=query.node, artifact=query.artifact, grep=query.grep, follow=options.follow, since=since
+                node=",".join(query.nodes) or None, artifact=query.artifact, grep=query.grep, follow=options.follow,
+                since=query.since,
             )  # fmt: skip
             async with aclosing(asked):
                 async for line in asked:
                     live = True
                     yield line
     except P2pnetError as error:
-        kept = {} if live or getattr(error, "exit_code", None) != ExitCode.NOT_FOUND else _kept(options.name, target)
-        if not kept:
+        gone = not live and getattr(error, "exit_code", None) == ExitCode.NOT_FOUND
+        past = _of_gone(options.name, query, target) if gone else None
+        if past is None:
             raise
         session.note(f"{error}; this is what was logged until then")
-        for line in files.read_all(kept, query, files.ends_of(kept)):
+        for line in past:
             yield line
 
 
@@ -147,10 +153,57 @@ def _of_run(run: RunHead, query: "LogQuery", target: Target) -> list[jobs.LogLin
 
     path = target.state.run(run.run) / archive.LOGS_FILE
     kept = {} if path.exists() else _kept(run.subnet, target)
-    if not kept:
-        return files.read_run(path, query)
-    span = replace(query, since=run.started_at or run.created_at, until=run.finished_at)
-    return files.read_all(kept, span, files.ends_of(kept))
+    known = _events(query, [archive.read_run_file(target.state, run.run)], target)
+    if kept:
+        span = replace(query, since=run.started_at or run.created_at, until=run.finished_at)
+        lines = files.read_all(kept, span, files.ends_of(kept))
+    else:
+        lines = [] if known and not path.exists() else files.read_run(path, query)
+    return _with_events(lines, known, query, f"run {run.run}")
+
+
+def _of_gone(name: str, query: "LogQuery", target: Target) -> list[jobs.LogLine] | None:
+    """What is kept of a subnet that is dead or was taken down; None where that is nothing."""
+    from p2pnet.store import logs as files
+
+    kept = _kept(name, target)
+    text = query.artifact
+    runs = [run for run in archive.runs_with(target.state, name, text) if target.owns(run)] if text else []
+    known = _events(query, runs, target)
+    if not kept and known is None:
+        return None
+    lines = files.read_all(kept, query, files.ends_of(kept)) if kept else []
+    return _with_events(lines, known, query, name)
+
+
+def _events(query: "LogQuery", runs: list[jobs.RunFile], target: Target) -> list[jobs.LogLine] | None:
+    """The events of the artifact that one of these runs published, as lines; None where none did, or nothing is kept of it.
+
+    SpecError (exit 2) where several artifacts are meant.
+    """
+    from p2pnet.store import logs as files
+
+    prefix = query.artifact or ""
+    if not prefix or not any(artifact.startswith(prefix) for run in runs for artifact in run.artifacts):
+        return None
+    artifact, run = archive.match_artifact(runs, prefix)
+    if run.unix_offset_s is None:  # simulated: its time is none of a clock's
+        return None
+    events = archive.read_events(target.state, run.run, artifact)
+    return files.event_lines(events, run.unix_offset_s, query)
+
+
+def _with_events(
+    lines: list[jobs.LogLine], events: list[jobs.LogLine] | None, query: "LogQuery", where: str
+) -> list[jobs.LogLine]:  # fmt: skip
+    """Both by time. CommandError (exit 2) where an artifact is neither published nor named there."""
+    if query.artifact and events is None and not lines:
+        raise CommandError(
+            f"no artifact of {where} begins with {query.artifact}, and no line that was kept names it",
+            where=f"--artifact {query.artifact}",
+            next_step="name another one; p2pnet runs lists the runs that are kept",
+        )
+    return sorted([*lines, *(events or ())], key=lambda line: line.t)
 
 
 def _kept(name: str, target: Target) -> dict[str, Path]:

@@ -18,7 +18,7 @@ from p2pnet.model.events import EventKind
 from p2pnet.model.jobs import LogLine, NodeAction, Revision, Rotation
 from p2pnet.model.registry import Membership
 from p2pnet.model.report import RUN_ENDED, LinkFigures, NetworkRow, RunSummary, Status, Verdict
-from p2pnet.store.logs import LogQuery, ends_of, follow, read_all
+from p2pnet.store.logs import LogQuery, ends_of, event_lines, follow, nodes_of, read_all
 from p2pnet.subnet.document import digest_of, load_subnet, to_document
 
 routes = web.RouteTableDef()
@@ -127,12 +127,13 @@ async def logs(request: web.Request) -> web.StreamResponse:
         artifact = (await lab.artifacts.resolve(artifact)).artifact
     tail = number(request, "tail", 0) if "tail" in query else None
     since = number(request, "since_ms", 0) / 1000 if "since_ms" in query else None
-    asked = LogQuery(query.get("node") or None, artifact, query.get("grep") or None, tail, since)
+    asked = LogQuery(nodes_of(query.get("node")), artifact, query.get("grep") or None, tail, since)
     files = lab.log_files()
     ends = ends_of(files)
     past = await asyncio.to_thread(read_all, files, asked, ends, members=lab.nodes())
     if artifact:
         past = sorted([*past, *await _event_lines(lab, artifact, asked)], key=lambda line: line.t)
+        past = past if tail is None else past[len(past) - min(len(past), tail) :]
     return await stream(request, _lines(lab, asked, past, ends, on=flag(request, "follow")))
 
 
@@ -147,27 +148,10 @@ async def _lines(
 
 
 async def _event_lines(lab: Lab, artifact: str, query: LogQuery) -> list[LogLine]:
-    """An artifact's events as log lines: nodes do not log what they report as events."""
+    """The wanted lines of an artifact's events; of a run from before the machine was started anew by that run's clock."""
     found = await lab.artifacts.events(artifact)
-    wall_s = lab.wall_s()
-    matches = LogQuery(grep=query.grep).matcher()
-    lines = [
-        LogLine(
-            wall_s + event.t_ns / 1e9,
-            event.node,
-            _event_text(event.kind, artifact, event.peer, event.hop, event.detail),
-        )
-        for event in found.events
-        if query.node in (None, event.node)
-    ]
-    return [line for line in lines if matches(line)]
-
-
-def _event_text(kind: str, artifact: str, peer: str, hop: int, detail: str) -> str:
-    parts = [f"event {kind} artifact={artifact[:12]}"]
-    parts += [f"peer={peer} hop={hop}"] if peer else []
-    parts += [detail] if detail else []
-    return " ".join(parts)
+    offset_s = found.run.unix_offset_s
+    return event_lines(found.events, lab.wall_s() if offset_s is None else offset_s, query)
 
 
 async def _events(lab: Lab, cursor: int, kinds: frozenset[EventKind]) -> AsyncIterator[list[msgspec.Struct]]:

@@ -20,7 +20,13 @@ GROUP_PATH = "/apis/p2pnet.io/v1alpha1"
 KINDS = {"Subnet": "subnets", "Injection": "injections"}
 """Ours, and their names in paths."""
 DEPLOYMENTS = "/apis/apps/v1/deployments"
-OPERATOR_LABELS = "app.kubernetes.io/name=p2pnet,app.kubernetes.io/component=operator"
+COMPONENT_LABEL = "p2pnet.io/component"
+"""Label of the operator's Deployment and pods, `operator`, whatever the chart's values call them."""
+OPERATOR_SELECTORS = (
+    f"{COMPONENT_LABEL}=operator",
+    "app.kubernetes.io/name=p2pnet,app.kubernetes.io/component=operator",
+)
+"""They select the operator's Deployment and pods: as they are made now, and as they were before there was a label of ours."""
 IMAGE_ID = "p2pnet.io/image-id"
 """Annotation of the operator's pods: another image by the same name makes other pods."""
 NODE_IMAGE = "P2PNET_NODE_IMAGE"
@@ -79,8 +85,20 @@ def install(kube: Kube, objects: list[Object], tell: Callable[[str], None], *, t
 
 def operators(kube: Kube) -> list[Object]:
     """The Deployments of operators in all namespaces, those of the chart too, without those that are ending. KubeError."""
-    found = [{**one, "kind": "Deployment", "apiVersion": "apps/v1"} for one in kube.find(DEPLOYMENTS, OPERATOR_LABELS)]
+    found = [{**one, "kind": "Deployment", "apiVersion": "apps/v1"} for one in of_operators(kube, DEPLOYMENTS)]
     return [one for one in found if not _is_ending(one)]
+
+
+def of_operators(kube: Kube, path: str) -> list[Object]:
+    """The objects of a collection that belong to operators, of any version and by any name. KubeError."""
+    found = [one for selector in OPERATOR_SELECTORS for one in kube.find(path, selector)]
+    return list({(one["metadata"].get("namespace"), name_of(one)): one for one in found}.values())
+
+
+def selector_of(objects: list[Object]) -> str:
+    """The label selector by which a person finds what belongs to these operators."""
+    labelled = [COMPONENT_LABEL in (one["metadata"].get("labels") or {}) for one in objects]
+    return OPERATOR_SELECTORS[0] if any(labelled) or not objects else OPERATOR_SELECTORS[1]
 
 
 def of_image(objects: list[Object], image_id: str) -> list[Object]:
@@ -102,13 +120,13 @@ def wait_ready(kube: Kube, deployment: Object, tell: Callable[[str], None], *, t
     deadline, path = time.monotonic() + timeout_s, path_of(deployment)
     while not _is_ready(kube.get(path) or {}):
         namespace = deployment["metadata"]["namespace"]
-        pods = kube.find(f"/api/v1/namespaces/{namespace}/pods", OPERATOR_LABELS)
+        pods = of_operators(kube, f"/api/v1/namespaces/{namespace}/pods")
         why = next(filter(None, map(why_not_up, pods)), "" if pods else "it has no pod yet")
         if time.monotonic() > deadline:
             raise TargetError(
                 f"the operator is not ready after {timeout_s:.0f} s: {why or 'its pod runs, but does not say that it is'}",
                 where=f"{label(deployment)}, context {kube.context}",
-                hint=f"kubectl describe pods --context {kube.context} -n {namespace} -l {OPERATOR_LABELS}",
+                hint=f"kubectl describe pods --context {kube.context} -n {namespace} -l {selector_of(pods)}",
                 exit_code=ExitCode.NOT_READY,
             )
         tell(f"the operator to be ready{f': {why}' if why else ''}")

@@ -28,7 +28,7 @@ from p2pnet.model.errors import P2pnetError, TargetError
 from p2pnet.model.jobs import LogLine, RunRequest, RunState
 from p2pnet.model.report import RUN_ENDED, InjectionLine, Status
 from p2pnet.store import State, archive
-from p2pnet.store.logs import LogQuery
+from p2pnet.store.logs import LogQuery, nodes_of
 from p2pnet.subnet.document import kept_annotations
 
 FOLLOW_S = 90.0  # how long a run is followed while its lab is away: the operator has started another one by then
@@ -235,14 +235,15 @@ class ClusterLab(LabClient):
         """The pods' lines, the lab's among them, by time; for an artifact also its events, where the lab answers."""
         del tail
         events: list[LogLine] = []
+        nodes = nodes_of(node)
         if artifact:
             with contextlib.suppress(P2pnetError):
-                told = super().logs(artifact=artifact, grep=grep)
-                events = [line async for line in told if node in (None, line.node)]
+                told = super().logs(artifact=artifact, grep=grep, since=since)
+                events = [line async for line in told if not nodes or line.node in nodes]
                 artifact = (await self.artifact_events(artifact))[0]
         await in_daemon(self._look)
         pods = await in_daemon(self._pods)
-        reader = logs.PodLogs(self._kube, LogQuery(node, artifact, grep, since=since))
+        reader = logs.PodLogs(self._kube, LogQuery(nodes, artifact, grep, since=since))
         async with reader:
             past = await reader.read(pods)
             for line in sorted([*past, *events], key=lambda line: line.t):

@@ -45,9 +45,10 @@ class PodLogs:
     async def read(self, pods: list[Object]) -> list[LogLine]:
         """What the pods have written so far. Raises SpecError for a node that has none."""
         chosen = self._chosen(pods)
-        if self._query.node is not None and all(self._query.node not in _nodes(pod) for pod in chosen):
-            there = ", ".join(sorted(label for pod in pods for label in _nodes(pod)))
-            raise SpecError(f"there is no pod of node {self._query.node!r}; there are those of {there or 'none'}")
+        for node in self._query.nodes:
+            if all(node not in _nodes(pod) for pod in chosen):
+                there = ", ".join(sorted(label for pod in pods for label in _nodes(pod)))
+                raise SpecError(f"there is no pod of node {node!r}; there are those of {there or 'none'}")
         gate = asyncio.Semaphore(READS_MAX)
 
         async def one(pod: Object) -> list[LogLine]:
@@ -126,9 +127,9 @@ class PodLogs:
             yield LogLine(t, node, one[:LINE_CHARS_MAX], level)
 
     def _chosen(self, pods: list[Object]) -> list[Object]:
-        """Those of the node, and the lab's, which tells what happened to nodes."""
-        node = self._query.node
-        return [pod for pod in pods if node is None or node in _nodes(pod) or _nodes(pod) == [LAB]]
+        """Those of the nodes asked for, and the lab's, which tells what happened to nodes."""
+        nodes = frozenset(self._query.nodes) | {LAB}
+        return [pod for pod in pods if not self._query.nodes or not nodes.isdisjoint(_nodes(pod))]
 
 
 async def _looked(look: Callable[[], list[Object]]) -> list[Object]:
