@@ -19,6 +19,8 @@ from p2pnet.cli.session import Session
 from p2pnet.cli.target_choice import Place
 from p2pnet.cli.verbs import ls
 from p2pnet.cli.verbs.schema import schema_of
+from p2pnet.model.errors import TargetError
+from p2pnet.store import State
 
 HERE = [SubnetLine(name="demo", target="local", state="up", desired=3, connected=3)]
 THERE = [SubnetLine(name="demo", target="cluster", state="up", context="staging", namespace="team")]
@@ -134,3 +136,95 @@ def test_without_any_subnet_the_list_is_empty(p2pnet: Callable[..., Any], tmp_pa
     assert (ended.code, json.loads(ended.out)["subnets"]) == (0, [])
     assert p2pnet("ls").out == "there is no subnet\n"
     assert "up demo" in p2pnet("ls").err
+
+
+# --- places, and what to type next ---
+
+
+async def test_the_namespace_local_is_this_machine_alone(world: Any, session: Session) -> None:
+    for place in (Place("local", "local"), Place(namespace="local")):
+        session.place = place
+        assert (await ls.run(ls.LsOptions(), session)).document.subnets == HERE
+    session.place = Place("cluster", "local")
+    assert (await ls.run(ls.LsOptions(), session)).document.subnets == THERE
+
+
+@pytest.mark.parametrize("words", [("-n", "x"), ("--context", "x")])
+def test_a_namespace_or_a_context_of_this_machine_is_refused_as_everywhere(
+    p2pnet: Callable[..., Any], words: tuple[str, ...]
+) -> None:
+    for verb in ("ls", "status", "runs"):
+        ended = p2pnet(verb, "--on", "local", *words)
+        assert (ended.code, ended.out) == (2, "")
+        assert "contexts and namespaces belong to clusters" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("states", "commands"),
+    [
+        (("up",), ("p2pnet status NAME",)),
+        (("dead",), ("p2pnet up net-0",)),
+        (("damaged", "silent", "dead", "dead"), ("p2pnet status NAME", "p2pnet up net-2", "p2pnet down net-0")),
+    ],
+)
+async def test_the_next_command_is_one_that_helps_the_subnets_that_are_listed(
+    world: Any, session: Session, states: tuple[str, ...], commands: tuple[str, ...]
+) -> None:
+    world.configured = False
+    world.here = [SubnetLine(name=f"net-{at}", target="local", state=state) for at, state in enumerate(states)]
+    assert (await ls.run(ls.LsOptions(), session)).next == commands
+
+
+# --- a state directory that is of no use ---
+
+
+@pytest.fixture(params=["a file", "below a file", "runs is a file", "nothing can be made there"])
+def useless(state: State, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A state directory that holds nothing, and never will; what is in the way."""
+    root = state.root
+    if request.param == "runs is a file":
+        root.mkdir()
+        (root / "runs").write_text("")
+        return root / "runs"
+    if request.param == "nothing can be made there":
+        monkeypatch.setenv("P2PNET_STATE", "/proc/x")
+        return Path("/proc/x")
+    root.write_text("")
+    if request.param == "a file":
+        return root
+    monkeypatch.setenv("P2PNET_STATE", str(root / "x"))
+    return root / "x"
+
+
+@pytest.mark.parametrize(
+    "words", [("ls",), ("runs",), ("runs", "--on", "sim"), ("status",), ("report", "demo"), ("down", "--all", "-y")]
+)
+def test_a_state_directory_that_is_of_no_use_does_not_pass_for_an_empty_one(
+    p2pnet: Callable[..., Any], useless: Path, words: tuple[str, ...]
+) -> None:
+    ended = p2pnet(*words)
+
+    assert (ended.code, ended.out) == (2, ""), ended.err
+    assert ended.err.startswith("error: the state directory is of no use: ")
+    assert f"where: {useless}\n" in ended.err
+
+
+async def test_subnets_of_a_cluster_are_listed_without_a_state_directory(
+    world: Any, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(*_: Any, **__: Any) -> None:
+        raise TargetError("the state directory is of no use", exit_code=2)
+
+    monkeypatch.setattr(ls, "find_target", none)
+    assert (await ls.run(ls.LsOptions(), session)).document.subnets == THERE
+    assert "subnets of this machine are not listed" in session.stderr.getvalue()  # type: ignore[attr-defined]
+    world.configured = False
+    with pytest.raises(TargetError):
+        await ls.run(ls.LsOptions(), session)
+
+
+def test_a_state_directory_that_is_not_there_yet_is_an_empty_one_and_stays_away(
+    p2pnet: Callable[..., Any], state: State
+) -> None:
+    assert (p2pnet("ls").code, p2pnet("runs").code) == (0, 0)
+    assert not state.root.exists()

@@ -136,6 +136,33 @@ def test_the_replay_of_a_scenario_is_carried_away_and_replayed_as_that_scenario(
     assert any("file photo.jpg: its bytes are not in the bundle" in one for one in third["not_reproduced"])
 
 
+def test_a_bundle_out_of_which_secrets_were_taken_is_replayed_to_the_same_digest(p2pnet: Call) -> None:
+    groups = [
+        {
+            "name": "a",
+            "nodes": 2,
+            "labels": {"password": "sw0rdfish", "region": "eu"},
+            "env": {"API_TOKEN": "sw0rdfish"},
+        },
+        {"name": "b", "nodes": 2, "labels": {"password": "sw1rdfish"}},
+    ]
+    network = {"rules": [{"from": "password=sw0rdfish", "to": "*", "latency": "70ms"}]}
+    steps = [
+        {"fault": {"from": "password=sw1rdfish", "loss": "20%"}},
+        {"name": "a", "inject": {"count": 2}},
+        {"expect": "a.p95 <= 1s"},
+    ]
+    story = write("story.yaml", "Scenario", subnet={"nodes": 2, "groups": groups, "network": network}, steps=steps)
+    recorded = json.loads(p2pnet("run", story, "--on", "sim", "--ignore-unsupported", "-o", "json").out)
+    bundle = collected(p2pnet)
+    found = replayed(p2pnet, bundle)
+    assert found["digest"] == {"recorded": recorded["digest"], "replayed": recorded["digest"], "same": True}
+    opened = open_bundle(Path(bundle))
+    kept = b"".join(path.read_bytes() for path in opened.state.root.rglob("*.json"))
+    opened.close()
+    assert b"rdfish" not in kept
+
+
 def test_files_of_a_step_whose_run_is_gone_are_named_as_other_bytes(p2pnet: Call, state: State) -> None:
     Path("photo.jpg").write_bytes(b"a photo" * 99)
     story = write("story.yaml", "Scenario", subnet={"nodes": 4}, steps=FILES_STORY)

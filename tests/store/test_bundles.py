@@ -16,8 +16,10 @@ from p2pnet.model.jobs import Payload, RunFile, RunRequest
 from p2pnet.store import archive, bundle_format, bundles
 from p2pnet.store.bundle_format import BundledContent, BundleError, is_name, read_manifest, unpack, write_bundle
 from p2pnet.store.bundles import Packing, open_bundle, pack_logs, pack_run
-from p2pnet.store.redaction import TAKEN_OUT, redacted_json, redacted_text
+from p2pnet.store.redaction import TAKEN_OUT, Redactor, redacted_text
 from p2pnet.store.state import State
+from p2pnet.subnet.document import load_subnet
+from p2pnet.subnet.selectors import Roster
 
 RUN = "r-20261121-201320-7f"
 
@@ -288,6 +290,12 @@ def test_a_file_that_changes_while_it_is_packed_is_an_error(tmp_path):
         ("Authorization: Bearer abcdefgh.ijk", f"Authorization: Bearer {TAKEN_OUT}"),
         ("DB_PASSWORD=hunter22 ok", f"DB_PASSWORD={TAKEN_OUT} ok"),
         ("ghp_" + "a1" * 12, TAKEN_OUT),
+        ("sk-" + "3f" * 16, TAKEN_OUT),
+        ("xoxb-12-ABcd-" + "q" * 12, TAKEN_OUT),
+        (
+            "eu-hf-relays-of-the-north-12 and sk-learn-cluster-test-1",
+            "eu-hf-relays-of-the-north-12 and sk-learn-cluster-test-1",
+        ),
         ("node-3: 20 slots, key a3f0", "node-3: 20 slots, key a3f0"),
         ("artifact " + "3f" * 32, "artifact " + "3f" * 32),
     ],
@@ -296,11 +304,55 @@ def test_secrets_in_a_log_are_taken_out_and_nothing_else(text, left):
     assert redacted_text(text)[0] == left
 
 
+SECRET = "ghp_abcdefghijklmnopqrst"
+SECRET_EVERYWHERE = {
+    "apiVersion": "p2pnet.io/v1alpha1", "kind": "Subnet",
+    "metadata": {
+        "name": "demo", "labels": {"token": "hunter22", "team": SECRET},
+        "annotations": {"password": "hunter22", "about": f"https://me:hunter22@host and {SECRET}"},
+    },
+    "spec": {
+        "nodes": 1,
+        "clients": [{"name": "blob"}, {"name": "chat", "class": "ours:Chat", "settings": {"token": "hunter22", "all": [SECRET]}}],
+        "groups": [
+            {"name": "a", "nodes": 2, "labels": {"password": "hunter22", "team": "red"}, "env": {"API_TOKEN": "hunter22"}},
+            {"name": "b", "nodes": 1, "labels": {"password": "hunter23", "region": SECRET}},
+        ],
+        "pod": {
+            "labels": {"token": "hunter22"}, "annotations": {"token": "hunter22"}, "nodeSelector": {"token": "hunter22"},
+        },
+        "network": {
+            "default": {"latency": "5ms"},
+            "rules": [{"from": "password=hunter22", "to": "password = hunter23,group=b", "latency": "20ms"}],
+        },
+        "faults": [{"name": "cut", "from": f"region={SECRET}", "to": "*", "block": True}],
+    },
+}  # fmt: skip
+
+
+def test_a_subnet_without_its_secrets_is_a_subnet_whose_selectors_mean_the_same_nodes():
+    redactor = Redactor()
+    data, count = redactor.redacted_json(msgspec.json.encode(SECRET_EVERYWHERE))
+    assert (b"hunter2" in data, SECRET.encode() in data, count) == (False, False, 17)
+    before, after = (load_subnet(one) for one in (SECRET_EVERYWHERE, msgspec.json.decode(data)))
+    for one, other in (("a", "a"), ("b", "b")):
+        assert Roster(before).select(f"group={one}") == Roster(after).select(f"group={other}")
+    [rule], [fault] = after.spec.network.rules, after.spec.faults
+    assert Roster(after).select(rule.from_) == frozenset({"a-0", "a-1"})
+    assert Roster(after).select(rule.to) == Roster(after).select(fault.from_) == frozenset({"b-0"})
+    # Another document of the same bundle says it in the same words.
+    told, _ = redactor.redacted_json(b'["the links of password=hunter23 were cut", "password=hunter2"]')
+    assert msgspec.json.decode(told) == [
+        f"the links of {rule.to.split(',')[0].replace(' ', '')} were cut",
+        "password=hunter2",
+    ]
+
+
 def test_a_document_without_secrets_stays_as_it_is_to_the_byte():
     data = b'{ "keys": [1], "authority": "x", "tokens": 3, "name": "token" }'
-    assert redacted_json(data) == (data, 0)
+    assert Redactor().redacted_json(data) == (data, 0)
     variable = b'{"env":[{"name":"MY_SECRET","value":"x"},{"name":"A","value":"y"}]}'
-    assert redacted_json(variable)[1] == 1
+    assert Redactor().redacted_json(variable)[1] == 1
 
 
 def test_events_that_are_packed_at_the_last_moment_are_in_the_bundle(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """The subnets of a target, a line each: for `status` without a name, and `ls`."""
 
 import asyncio
+from collections.abc import Sequence
 
 from msgspec.structs import replace
 
@@ -21,6 +22,19 @@ async def subnet_lines(target: Target) -> list[SubnetLine]:
             return await _line(target, name)
 
     return list(await asyncio.gather(*map(line, await in_daemon(target.names))))
+
+
+def following(lines: Sequence[SubnetLine]) -> tuple[str, ...]:
+    """The commands to type next after a list of subnets; none after an empty one."""
+    first: dict[str, str] = {}
+    for line in lines:
+        ended = line.state if line.target == "local" else ""
+        first.setdefault(ended if ended in ("dead", "damaged") else "alive", line.name)
+    return (
+        *(("p2pnet status NAME",) if "alive" in first else ()),
+        *((f"p2pnet up {first['dead']}",) if "dead" in first else ()),
+        *((f"p2pnet down {first['damaged']}",) if "damaged" in first else ()),
+    )
 
 
 async def _line(target: Target, name: str) -> SubnetLine:

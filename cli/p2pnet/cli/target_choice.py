@@ -63,10 +63,18 @@ def find_target(
 ) -> Target:
     """The target a command line means; `tell` hears which context it is. CommandError when it cannot be had.
 
-    Without `--on`, NAME is looked up on this machine, then in the current context and namespace.
+    Without `--on`, NAME is looked up on this machine, then in the current context and namespace. This machine's state directory
+    must be of use, but for `doctor`, which says what is wrong with it: TargetError (exit 2).
     """
     if name is not None and is_bundle(name):
         return open_bundled(Path(name))
+    target = _found(place, name, verb, tell)
+    if target.kind in ("local", "sim") and verb != "doctor":
+        target.state.check()
+    return target
+
+
+def _found(place: Place, name: str | None, verb: str, tell: Callable[[str], None]) -> Target:
     on, namespace, context = place.on, place.namespace, place.context
     clusters = context is not None or namespace not in (None, LOCAL_NAMESPACE)
     if clusters and on in ("local", "sim"):

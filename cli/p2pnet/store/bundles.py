@@ -28,7 +28,7 @@ from p2pnet.store.bundle_format import (
     is_name,
     unpack,
 )
-from p2pnet.store.redaction import redacted_json, redacted_text
+from p2pnet.store.redaction import Redactor, redacted_text
 from p2pnet.store.scenario_records import SCENARIO_FILE
 from p2pnet.store.simulated import PUBLISHED_FILE
 from p2pnet.store.state import State
@@ -58,6 +58,7 @@ class Packing:
         self.left_out: list[LeftOut] = [LeftOut(what, why) for what, why in NOT_PACKED.items()]
         self.size = 0
         """Bytes of all contents."""
+        self._redactor = Redactor()
 
     def leave_out(self, what: str, why: str) -> None:
         """Say that something is not in the bundle."""
@@ -74,7 +75,7 @@ class Packing:
     def add_json(self, name: str, data: bytes) -> None:
         """A document, without its secrets."""
         try:
-            left, count = redacted_json(data)
+            left, count = self._redactor.redacted_json(data)
         except msgspec.DecodeError as error:
             self.leave_out(name, f"it cannot be read: {error}")
             return

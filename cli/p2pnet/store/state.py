@@ -104,6 +104,31 @@ class State:
         """The directory of one run."""
         return self.runs / run_id
 
+    def check(self) -> None:
+        """TargetError (exit 2) where nothing can be kept here: it cannot be read, is no directory, or cannot be made.
+
+        Else whoever finds nothing in it would say that there is nothing. Makes nothing.
+        """
+        place = self.root
+        try:
+            for place in (self.root, self.subnets, self.runs):
+                if place is self.root or place.exists():
+                    os.scandir(place).close()
+        except FileNotFoundError:
+            self._check_makeable()
+        except OSError as error:
+            raise _useless(place, error) from error
+
+    def _check_makeable(self) -> None:
+        import tempfile  # for those who are here for the first time
+
+        try:
+            place = next(one for one in self.root.parents if one.exists())
+            with tempfile.TemporaryFile(dir=place):
+                pass
+        except OSError as error:
+            raise _useless(self.root, error) from error
+
 
 class _NoHomeState(State):
     """The state directory of a user without a home directory: an error only when a path is needed."""
@@ -342,6 +367,15 @@ class SubnetPaths:
         """The socket of this subnet's lab: named by a hash of its directory, so that the path is always under 104 bytes."""
         digest = hashlib.blake2b(os.fsencode(self.root.absolute()), digest_size=8).hexdigest()
         return socket_directory(os.environ if environ is None else environ) / f"{digest}.sock"
+
+
+def _useless(place: Path, error: OSError) -> TargetError:
+    return TargetError(
+        f"the state directory is of no use: {error.strerror}",
+        where=str(place),
+        exit_code=2,
+        hint="make it accessible, or set P2PNET_STATE to a directory of yours",
+    )
 
 
 def _is_held(path: Path) -> bool:

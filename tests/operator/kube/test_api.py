@@ -19,6 +19,8 @@ def test_base64_that_is_none_counts_as_missing() -> None:
 def test_moments_that_are_none_are_none() -> None:
     assert parse_time("2030-01-01T12:00:00Z") == NOW
     assert parse_time("soon") is None
+    assert parse_time("0001-01-01T00:00:00+14:00") is None
+    assert parse_time("9999-12-31T23:59:59-14:00") is None
     assert parse_time(None) is None
     assert earliest(None, NOW, None) == NOW
 

@@ -5,20 +5,21 @@ from datetime import timedelta
 import pytest
 from tests.operator.kit import World
 
-from p2pnet.operator.kube.api import EVENT
+from p2pnet.operator.kube.api import EVENT, SECRET, name_of
 from p2pnet.operator.subnet import annotations
 from p2pnet.operator.subnet.annotations import FORCE_RENEW, FORCE_REPLACE, PAUSED, REPLACE_LOST
+from p2pnet.operator.subnet.crd import crd
 
 MEANINGLESS = {
     PAUSED: ["yes", "1", "on", "ture", "", "x" * 200_000],
-    FORCE_REPLACE: [""],
-    FORCE_RENEW: [""],
+    FORCE_REPLACE: ["", "x" * 254, "9" * 5000],
+    FORCE_RENEW: ["", "x" * 200_000],
     REPLACE_LOST: ["soon", "", "5", "-1m", "31d", "3000000d", "99999999999d", "9" * 200_000 + "d"],
 }
 MEANINGFUL = {
     PAUSED: ["true", "True", "false"],
     FORCE_REPLACE: ["1", "again"],
-    FORCE_RENEW: ["1", "x" * 200],
+    FORCE_RENEW: ["1", "x" * 253],
     REPLACE_LOST: ["0s", "2m", "1.5 h", "30d"],
 }
 
@@ -65,3 +66,17 @@ def test_the_longest_time_leads_to_a_date_that_clocks_know() -> None:
 @pytest.mark.parametrize(("value", "paused"), [("true", True), ("TRUE", True), ("false", False), ("yes", False)])
 def test_a_subnet_is_paused_by_true_alone(value: str, *, paused: bool) -> None:
     assert annotations.is_paused({PAUSED: value}) is paused
+
+
+@pytest.mark.parametrize("name", [FORCE_RENEW, FORCE_REPLACE])
+async def test_a_value_that_is_too_long_for_the_status_asks_for_nothing(name: str) -> None:
+    """The definition of Subnets has a limit, beyond which no status could be written any more."""
+    world = World(nodes=2)
+    await world.converge()
+    before = {name_of(one): one["data"] for one in world.api.all(SECRET)}
+    world.api.annotate("demo", **{name[10:]: "1" * (annotations.FORCE_CHARS_MAX + 1)})
+    await world.converge()
+    assert {name_of(one): one["data"] for one in world.api.all(SECRET)} == before
+    assert "write at most 253 characters" in str(world.status["conditions"])
+    kept = crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]["properties"]
+    assert kept["authority"]["properties"]["replaced"]["maxLength"] >= annotations.FORCE_CHARS_MAX

@@ -11,15 +11,14 @@ from p2pnet.cli.outcome import CommandError, Outcome
 from p2pnet.cli.program import is_plugin
 from p2pnet.cli.render import Output
 from p2pnet.cli.session import Session
-from p2pnet.cli.target_choice import Place, find_target
+from p2pnet.cli.target_choice import LOCAL_NAMESPACE, Place, find_target
 from p2pnet.cli.targets.target import LiveTarget
-from p2pnet.model.errors import P2pnetError
+from p2pnet.model.errors import P2pnetError, TargetError
 
 if TYPE_CHECKING:
     import asyncio
 
 EXAMPLE = "p2pnet ls --all-namespaces"
-NEXT = "p2pnet status NAME"
 CLUSTER_S = 3.0  # how long a cluster that nobody named is waited for
 SOON_S = 0.5  # a cluster that answers within this is shown in one table with what is here
 
@@ -48,14 +47,15 @@ async def run(options: LsOptions, session: Session) -> Outcome:
     """First what is here, and a cluster's as soon as they are known; all in one document where they come together."""
     import asyncio
 
-    from p2pnet.cli.listing import subnet_lines
+    from p2pnet.cli.listing import following
     from p2pnet.cli.threads import in_daemon
 
     place = session.place
-    named = place.on in ("cluster", "kind") or place.context is not None or place.namespace is not None
-    named = named or (place.on is None and is_plugin())
-    here = [] if named else await subnet_lines(find_target(Place("local"), verb="ls"))
-    if place.on == "local" or not (named or _is_configured()):
+    elsewhere = place.context is not None or place.namespace not in (None, LOCAL_NAMESPACE)
+    named = place.on in ("cluster", "kind") or (place.on is None and (elsewhere or is_plugin()))
+    alone = place.on == "local" or (not named and (place.namespace == LOCAL_NAMESPACE or not _is_configured()))
+    here = [] if named else await _here(place, session, alone=alone)
+    if alone:
         return _outcome(here)
     asking = asyncio.ensure_future(in_daemon(_of_cluster, options, session))
     if named:
@@ -72,7 +72,7 @@ async def run(options: LsOptions, session: Session) -> Outcome:
     except P2pnetError as error:
         session.note(f"subnets of the cluster are not listed: {error}")
     if shown:
-        return Outcome(SubnetList(subnets=there) if there else None, next=(NEXT,))
+        return Outcome(SubnetList(subnets=there) if there else None, next=following(here + there))
     return _outcome(here + there)
 
 
@@ -85,9 +85,23 @@ def _give_up(asking: "asyncio.Future[list[SubnetLine]]") -> list[SubnetLine]:
     )
 
 
+async def _here(place: Place, session: Session, *, alone: bool) -> list[SubnetLine]:
+    """Subnets of this machine; where they are not `alone`, a state directory that is of no use is no reason to show none."""
+    from p2pnet.cli.listing import subnet_lines
+
+    try:
+        return await subnet_lines(find_target(replace(place, on="local"), verb="ls"))
+    except TargetError as error:
+        if alone:
+            raise
+        session.note(f"subnets of this machine are not listed: {error}")
+        return []
+
+
 def _outcome(lines: list[SubnetLine]) -> Outcome:
-    hint = NEXT if lines else "p2pnet up demo --nodes 10"
-    return Outcome(SubnetList(subnets=lines), next=(hint,))
+    from p2pnet.cli.listing import following
+
+    return Outcome(SubnetList(subnets=lines), next=following(lines) or ("p2pnet up demo --nodes 10",))
 
 
 def _is_configured() -> bool:

@@ -47,6 +47,8 @@ async def run(options: StatusOptions, session: Session) -> Outcome:
 
     In JSON, YAML and NDJSON a command line without NAME always gives the list, whatever there is.
     """
+    from p2pnet.cli.listing import following
+
     target = session.target()
     if options.name is not None:
         return await _one(options.name, target, options, session)
@@ -60,7 +62,7 @@ async def run(options: StatusOptions, session: Session) -> Outcome:
     if failure is not None:
         shown = None if session.output is Output.TABLE else listing
         return Outcome(shown, exit_code=failure.exit_code, failure=failure)
-    return Outcome(listing, next=("p2pnet status NAME",))
+    return Outcome(listing, next=following(listing.subnets))
 
 
 async def _one(name: str, target: Target, options: StatusOptions, session: Session) -> Outcome:

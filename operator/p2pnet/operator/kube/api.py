@@ -187,7 +187,7 @@ def parse_time(text: object) -> datetime | None:
     """An RFC 3339 moment; None for anything else."""
     try:
         return datetime.fromisoformat(str(text)).astimezone(UTC) if text else None
-    except ValueError:
+    except (ValueError, OverflowError):  # the latter of a year that UTC is beyond
         return None
 
 

@@ -17,6 +17,8 @@ REPLACE_LOST = "p2pnet.io/replace-lost-after"
 
 REPLACE_LOST_MAX = timedelta(days=30)
 """Who waits longer waits for somebody, and any moment that it is added to stays a date that clocks know."""
+FORCE_CHARS_MAX = 253
+"""Of a value of FORCE_RENEW and FORCE_REPLACE: it is kept in status and Secrets, which have their own limits."""
 _VALUE_CHARS_MAX = 64  # of a duration, and of a value that is quoted: it may have a quarter of a megabyte
 
 
@@ -31,6 +33,12 @@ def replace_lost_after(annotations: Mapping[str, str]) -> timedelta | None:
         return _lost_after(annotations[REPLACE_LOST])
     except (KeyError, SpecError):
         return None
+
+
+def asked_by(annotations: Mapping[str, str], name: str) -> str:
+    """The value of FORCE_RENEW or FORCE_REPLACE; empty: there is none, or it means nothing."""
+    value = annotations.get(name, "")
+    return value if len(value) <= FORCE_CHARS_MAX else ""
 
 
 def problem_with(annotations: Mapping[str, str]) -> str:
@@ -54,6 +62,8 @@ def _check_paused(value: str) -> None:
 def _check_new_value(value: str) -> None:
     if not value:
         raise SpecError("an empty value asks for nothing")
+    if len(value) > FORCE_CHARS_MAX:
+        raise SpecError(f"write at most {FORCE_CHARS_MAX} characters; nothing is done")
 
 
 def _lost_after(value: str) -> timedelta:

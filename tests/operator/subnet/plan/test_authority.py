@@ -176,7 +176,10 @@ async def test_a_deleted_authority_is_reported_and_not_created_anew() -> None:
     assert {name: decoded(world.api.one(SECRET, name)) for name in before} == before
 
 
-@pytest.mark.parametrize("obeyed", ["", "7", "monday"])
+@pytest.mark.parametrize(
+    "obeyed", ["", "7", "monday", "lost it", "x" * 64, "9" * 18, "9" * 253],
+    ids=["none", "number", "word", "words", "long", "large", "larger"],
+)  # fmt: skip
 @pytest.mark.parametrize("harm", ["lost", "damaged"])
 async def test_the_remedy_that_the_message_names_is_obeyed(obeyed: str, harm: str) -> None:
     world = await steady()

@@ -27,7 +27,7 @@ from p2pnet.model.errors import SpecError
 from p2pnet.model.text import some
 from p2pnet.operator.kube.api import POD, SECRET, Object, annotations_of, decoded, encoded, meta
 from p2pnet.operator.kube.desired import Action, Create, Patch
-from p2pnet.operator.subnet.annotations import FORCE_REPLACE
+from p2pnet.operator.subnet.annotations import FORCE_REPLACE, asked_by
 from p2pnet.operator.subnet.context import ROLE_LABEL, Observed, SubnetContext, SubnetProblem
 from p2pnet.operator.subnet.plan import leaves
 from p2pnet.operator.subnet.plan.leaves import lagging_leaves, lagging_trust
@@ -38,7 +38,7 @@ MARK = "p2pnet.io/authority"
 REPLACED = "p2pnet.io/replaced"
 """Annotation of the authority's Secret: the value of `force-replace` it was last replaced for."""
 REPLACE_BEFORE = timedelta(days=30)
-VALUE_CHARS_MAX = 64  # of an annotation's value, in a message
+DIGITS_MAX = 18  # of an annotation's value that is counted on
 
 
 class RotationPhase(StrEnum):
@@ -120,7 +120,7 @@ class CertificateDecision:
 def decide(context: SubnetContext, observed: Observed, now: datetime) -> CertificateDecision:
     """What to do about the authority now: at most one step of a replacement."""
     secret = observed.of(SECRET).get(context.authority)
-    asked = context.annotations.get(FORCE_REPLACE, "")
+    asked = asked_by(context.annotations, FORCE_REPLACE)
     if secret is None:
         return _without_secret(context, observed, asked, now)
     handled = annotations_of(secret).get(REPLACED, "")
@@ -151,10 +151,12 @@ def _without_secret(context: SubnetContext, observed: Observed, asked: str, now:
 
 def _remedies(context: SubnetContext, handled: str) -> str:
     """What a person may do. `handled` is the value of the annotation that was obeyed last: the same again would do nothing."""
-    value = str(int(handled) + 1) if handled.isdecimal() else f"{handled}-again" if handled else "1"
+    # A value may be as long as an annotation, and int() refuses what is far shorter than that.
+    counted = handled.isdecimal() and len(handled) <= DIGITS_MAX
+    value = int(handled) + 1 if counted else 1
     return (
         "restore it from a backup with its annotations, or have a new authority take its place while nodes stay connected:"
-        f" kubectl annotate --overwrite subnet {context.name} -n {context.namespace} {FORCE_REPLACE}={value[:VALUE_CHARS_MAX]}"
+        f" kubectl annotate --overwrite subnet {context.name} -n {context.namespace} {FORCE_REPLACE}={value}"
     )
 
 
@@ -163,7 +165,7 @@ def _step(
 ) -> CertificateDecision:
     match held.phase:
         case RotationPhase.STEADY:
-            asked = context.annotations.get(FORCE_REPLACE, "")
+            asked = asked_by(context.annotations, FORCE_REPLACE)
             if asked in ("", held.replaced) and held.not_after - now > REPLACE_BEFORE:
                 return CertificateDecision(held)
             begun = replace(held, replaced=asked or held.replaced).advanced(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from p2pnet.operator.kube.api import SECRET, Object, annotations_of, decoded, encoded
-from p2pnet.operator.subnet.annotations import FORCE_RENEW
+from p2pnet.operator.subnet.annotations import FORCE_RENEW, asked_by
 from p2pnet.operator.subnet.context import Observed, PodPlacement, SubnetContext
 from p2pnet.operator.subnet.plan import certmanager, leaves
 from p2pnet.operator.subnet.plan.authority import HeldCertificates
@@ -124,7 +124,7 @@ def _add(
     *, secret: _LeafSecret, result: IssuedSecrets,
 ) -> None:  # fmt: skip
     """Add one Secret to the result: its leaves as they are stored, or new ones where they are due."""
-    forced = context.annotations.get(FORCE_RENEW, "")
+    forced = asked_by(context.annotations, FORCE_RENEW)
     renewed = annotations_of(existing).get(RENEWED, "") if existing else forced
     stored = decoded(existing)
     data = {"ca.crt": held.bundle.pem + secret.also_trusted}
