@@ -112,6 +112,25 @@ async def test_the_events_of_an_artifact_are_filtered_like_lines(lab_client):
     assert await told(tail=2) == every[-2:]
 
 
+async def test_events_of_an_artifact_are_followed_and_none_is_told_twice(lab_client, lab, nodes):
+    nodes.gate.clear()
+    request = RunRequest([Payload("x", size=1)], publisher="node-0", within_s=PATIENCE_S)
+    started = await lab_client.start_run(request, key="k")
+    async with asyncio.timeout(PATIENCE_S):
+        while not (artifacts := lab.runs.get(started.run).file.artifacts):
+            await asyncio.sleep(0.01)
+        while len(lab.collector.of_artifact(artifacts[0])) < 2:
+            await asyncio.sleep(0.01)
+    follower = lab_client.logs(artifact=artifacts[0], follow=True)
+    told = [(line.node, line.line.split()[1]) for line in [await anext(follower), await anext(follower)]]
+    assert told == [("node-0", "published"), ("node-0", "validated")]
+    nodes.gate.set()
+    async with asyncio.timeout(PATIENCE_S):
+        fresh = [(line.node, line.line.split()[1]) for line in [await anext(follower) for _ in range(4)]]
+    assert sorted(fresh) == [(node, kind) for node in ("node-1", "node-2") for kind in ("received", "validated")]
+    await follower.aclose()
+
+
 async def test_events_stream_from_a_cursor(lab_client):
     started = await lab_client.start_run(RunRequest([Payload("x", size=1)], count=2), key="k")
     state = [one async for one in lab_client.follow(started.run)][-1]

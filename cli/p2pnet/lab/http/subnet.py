@@ -130,28 +130,55 @@ async def logs(request: web.Request) -> web.StreamResponse:
     asked = LogQuery(nodes_of(query.get("node")), artifact, query.get("grep") or None, tail, since)
     files = lab.log_files()
     ends = ends_of(files)
+    told = _ToldEvents(lab, artifact or "", asked)
     past = await asyncio.to_thread(read_all, files, asked, ends, members=lab.nodes())
     if artifact:
-        past = sorted([*past, *await _event_lines(lab, artifact, asked)], key=lambda line: line.t)
+        past = sorted([*past, *await told.past()], key=lambda line: line.t)
         past = past if tail is None else past[len(past) - min(len(past), tail) :]
-    return await stream(request, _lines(lab, asked, past, ends, on=flag(request, "follow")))
+    return await stream(request, _lines(told, past, ends, on=flag(request, "follow")))
 
 
 async def _lines(
-    lab: Lab, query: LogQuery, past: list[LogLine], ends: dict[str, int], *, on: bool
+    told: "_ToldEvents", past: list[LogLine], ends: dict[str, int], *, on: bool
 ) -> AsyncIterator[list[msgspec.Struct]]:
     for start in range(0, len(past), LINES_PER_WRITE):
         yield cast("list[msgspec.Struct]", past[start : start + LINES_PER_WRITE])
     if on:
-        async for some in follow(lab.log_files, query, ends):
-            yield cast("list[msgspec.Struct]", some)
+        async for some in follow(told.lab.log_files, told.query, ends):
+            lines = sorted([*some, *told.fresh()], key=lambda line: line.t)
+            yield cast("list[msgspec.Struct]", lines)
 
 
-async def _event_lines(lab: Lab, artifact: str, query: LogQuery) -> list[LogLine]:
-    """The wanted lines of an artifact's events; of a run from before the machine was started anew by that run's clock."""
-    found = await lab.artifacts.events(artifact)
-    offset_s = found.run.unix_offset_s
-    return event_lines(found.events, lab.wall_s() if offset_s is None else offset_s, query)
+class _ToldEvents:
+    """The events of an artifact as the lines that are wanted: those that are kept, then those to come, none of them twice."""
+
+    def __init__(self, lab: Lab, artifact: str, query: LogQuery) -> None:
+        """`artifact`: its whole id; empty: there are no events to tell."""
+        self.lab = lab
+        self.query = query
+        self._artifact = artifact
+        self._cursor = lab.collector.cursor
+        self._seen: set[tuple[str, str, int]] = set()
+        """What may come again: node, incarnation and number of those that are kept. One artifact's, so bounded by its nodes."""
+
+    async def past(self) -> list[LogLine]:
+        """Those that are kept; of a run from before this machine was started anew by that run's clock. Raises SpecError."""
+        found = await self.lab.artifacts.events(self._artifact)
+        self._seen = {(event.node, event.incarnation, event.seq) for event in found.events}
+        offset_s = found.run.unix_offset_s
+        return event_lines(found.events, self.lab.wall_s() if offset_s is None else offset_s, self.query)
+
+    def fresh(self) -> list[LogLine]:
+        """Those that came since it was last asked."""
+        if not self._artifact:
+            return []
+        events, self._cursor = self.lab.collector.since(self._cursor)
+        mine = [
+            event
+            for event in events
+            if event.artifact == self._artifact and (event.node, event.incarnation, event.seq) not in self._seen
+        ]
+        return event_lines(mine, self.lab.wall_s(), self.query)
 
 
 async def _events(lab: Lab, cursor: int, kinds: frozenset[EventKind]) -> AsyncIterator[list[msgspec.Struct]]:

@@ -162,6 +162,11 @@ class Collector:
 
     # --- the subnet's log ---
 
+    @property
+    def cursor(self) -> int:
+        """Where `since` begins with what comes from now on."""
+        return self._logged
+
     def since(self, cursor: int) -> tuple[list[Collected], int]:
         """Events of the log from `cursor` on that are still held, and the cursor to ask with next."""
         start = max(cursor, self._logged - len(self._log))
