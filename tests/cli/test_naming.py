@@ -15,7 +15,7 @@ from p2pnet.cli.verbs import report, trace
 from p2pnet.model.events import Collected, EventKind
 from p2pnet.model.jobs import RunFile, RunRequest
 from p2pnet.model.report import Report
-from p2pnet.store import archive
+from p2pnet.store import State, archive
 
 FIRST, SECOND, THIRD = "aa" * 32, "aabbcc" + "1" * 58, "aabbcc" + "2" * 58
 RUNS: tuple[tuple[str, str, list[str], list[str]], ...] = (
@@ -159,7 +159,7 @@ def test_minus_one_is_a_run_on_the_command_line_and_still_a_value_after_an_optio
     monkeypatch.setattr(report, "run", keep)
     p2pnet("report", "demo", "-2", "--html", "-1", "-q")
     p2pnet("report", "demo", "--", "-3")
-    assert [(options.run, options.html) for options in seen] == [("latest~1", Path("-1")), ("-3", None)]
+    assert [(options.run, options.html) for options in seen] == [("-2", Path("-1")), ("-3", None)]
     assert "No such option: -1" in p2pnet("status", "demo", "-1").err
     assert "No such option: -x" in p2pnet("report", "demo", "-x").err
 
@@ -169,3 +169,25 @@ def test_words_count_back_from_the_latest() -> None:
         0, 0, 0, 1, 1, 12,
     ]  # fmt: skip
     assert [counted_back(word) for word in ("-0", "--1", "-", "lates", "latest~", "1", "-1a")] == [None] * 7
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("report", "demo", "-9"), "error: demo has no run -9; it has 3\n"),
+        (("report", "demo", "latest", "-2"), "where: -2\n"),
+        (("report", "-1"), "subnet name '-1'"),
+        (("trace", "demo", "-1", "-2"), "extra argument(s) (-2)\n"),
+        (("compare", "-9", "-1"), "has no run -9"),
+    ],
+)
+def test_an_error_quotes_what_was_typed(
+    p2pnet: Callable[..., Any], kept: Any, words: tuple[str, ...], said: str
+) -> None:
+    ended = p2pnet(*words)
+    assert (ended.code, "~" in ended.err) == (2, False)
+    assert said in ended.err
+
+
+def test_two_runs_counted_back_are_compared(p2pnet: Callable[..., Any], state: State) -> None:
+    assert "No such option" not in p2pnet("compare", "-2", "-1").err
