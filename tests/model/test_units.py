@@ -37,9 +37,10 @@ def test_a_size_is_in_whole_bytes(text: str, size: int) -> None:
     assert units.parse_size(text) == size
 
 
-def test_a_fraction_of_a_byte_is_no_size() -> None:
+@pytest.mark.parametrize("text", ["0.3B", "0.1KiB", "1.00000000000000000000000000001B"])
+def test_a_fraction_of_a_byte_however_small_is_no_size(text: str) -> None:
     with pytest.raises(SpecError, match="whole number of bytes"):
-        units.parse_size("0.3B")
+        units.parse_size(text)
 
 
 @pytest.mark.parametrize(("text", "rate"), [("2/s", 2.0), ("30/m", 0.5), ("3600/h", 1.0)])

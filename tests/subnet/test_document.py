@@ -232,6 +232,10 @@ def test_what_an_api_server_adds_is_left_out() -> None:
         *(({"groups": [{"name": "a", "nodes": 1, "env": {name: "x"}}]}, f"spec.groups[0].env: {name!r} is no name of a variable")
           for name in (".", "..", "..A")),
         ({"lab": {"storage": "5"}}, "spec.lab.storage: '5' is no storage"),
+        ({"lab": {"storage": "1000000.1GB"}}, "spec.lab.storage: '1000000.1GB' is no storage"),
+        ({"nodes": 1, "topology": {"kind": "random-regular", "degree": 3}}, "spec.topology.degree: nodes x degree is an odd"),
+        ({"identity": {"ttl": "1.1h", "renewBefore": "66m"}}, "spec.identity.renewBefore: 66m: more than nothing"),
+        ({"identity": {"ttl": "1h", "renewBefore": "3599.999999s"}}, "spec.identity.renewBefore: 3599.999999s: more than"),
         ({"seed": -1}, "spec.seed"),
         ({"ttl": "1s"}, "spec.ttl: 1s: from 1m to 3650d"),
         ({"ttl": "1" * 33 + "s"}, "spec.ttl: write at most 32 characters"),

@@ -1,7 +1,7 @@
 """Quantities as people write them: `90ms`, `64KiB`, `2/s`, `50Mbit`, `0.2%`. A number without its unit is an error."""
 
 import re
-from decimal import Decimal
+from decimal import Context, Decimal
 
 from p2pnet.model.errors import SpecError
 
@@ -12,6 +12,9 @@ _BYTES = {
     "KiB": 1 << 10, "Ki": 1 << 10, "MiB": 1 << 20, "Mi": 1 << 20, "GiB": 1 << 30, "Gi": 1 << 30,
 }  # fmt: skip
 _BITS = {"bit": 1, "kbit": 10**3, "Kbit": 10**3, "Mbit": 10**6, "Gbit": 10**9}
+_EXACT = Context(
+    prec=200
+)  # digits: more than the longest text that documents and options take has, so that none is rounded
 _RATES = {"/s": "1", "/m": "60", "/h": "3600"}
 
 
@@ -32,7 +35,7 @@ def _parse(text: str, units: dict[str, str] | dict[str, int], words: str) -> Dec
     match = re.fullmatch(_NUMBER + r"\s*(\D+)", text.strip()) if isinstance(text, str) else None
     if match is None or match.group(2) not in units:
         raise SpecError(f"{text!r} is {words}")
-    return Decimal(match.group(1)) * Decimal(units[match.group(2)])
+    return _EXACT.multiply(Decimal(match.group(1)), Decimal(units[match.group(2)]))
 
 
 def parse_duration(text: str) -> float:

@@ -18,8 +18,10 @@ CERT_MANAGER_TTL_MIN_S = 3600  # both are cert-manager's own bounds: its webhook
 CERT_MANAGER_RENEW_MIN_S = 5 * 60
 LEAF_TTL_MIN_S = 15 * 60  # a shorter leaf would be renewed all the time, and clocks differ by minutes
 LEAF_TTL_MAX_S = 3650 * 86_400
+RENEWAL_SHARE_END = 1 - 1e-9  # of ttl; nearer to it an API server, which reckons in doubles, may see the same time
 SUBNET_TTL_MIN_S = 60
 SUBNET_TTL_MAX_S = 3650 * 86_400  # a date that calendars and clocks know
+EDGES_FILE = "only the command line reads a file, as p2pnet up does; for kubectl name a configMap"
 OWN_LABELS = ("group", "node")
 OWN_LABEL = "set by p2pnet: choose another label"
 
@@ -145,7 +147,8 @@ def _identity(spec: Spec) -> Iterator[Mistake]:
     identity = spec.identity
     if not LEAF_TTL_MIN_S <= identity.ttl.seconds <= LEAF_TTL_MAX_S:
         yield "spec.identity.ttl", f"{identity.ttl}: a leaf lives from 15m to 3650d"
-    if identity.renew_before is not None and not 0 < identity.renew_before.seconds < identity.ttl.seconds:
+    latest_s = identity.ttl.seconds * RENEWAL_SHARE_END
+    if identity.renew_before is not None and not 0 < identity.renew_before.seconds < latest_s:
         yield (
             "spec.identity.renewBefore",
             f"{identity.renew_before}: more than nothing and less than ttl, {identity.ttl}",

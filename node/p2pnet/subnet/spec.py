@@ -56,13 +56,14 @@ def _check_storage(value: str) -> str:
         size = SizeText.read(value)
     except PydanticCustomError:
         raise wrong(value, NO_STORAGE) from None
-    if not size.bytes:
+    if not 0 < size.bytes <= STORAGE_BYTES_MAX:
         raise wrong(value, NO_STORAGE)
     return size
 
 
+STORAGE_BYTES_MAX = 10**15  # of a volume; no provider makes a larger one
 NO_PUSH_SIZE = "no size to push: write auto, 0, or a size with its unit up to 128Mi, like 4KiB"
-NO_STORAGE = "no storage: write emptyDir, or a size with its unit above zero, like 1Gi"
+NO_STORAGE = "no storage: write emptyDir, or a size with its unit above zero and up to 1000000GB, like 1Gi"
 """What a wrong text is told after `'5' is`, here and by an API server."""
 
 

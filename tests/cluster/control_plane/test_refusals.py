@@ -65,6 +65,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"nodes": 5, "topology": {**REGULAR, "degree": 3}}, "spec.topology.degree"),
     ({"nodes": 4, "groups": [{"name": "a", "nodes": 1}], "topology": {**REGULAR, "degree": 3}}, "spec.topology.degree"),
     ({"nodes": 4, "topology": {**REGULAR, "degree": 1}}, "spec.topology.degree"),
+    ({"nodes": 1, "topology": {**REGULAR, "degree": 3}}, "spec.topology.degree"),
     ({"topology": {"kind": "full", "degree": 2}}, "spec.topology.degree"),
     ({"nodes": 9, "topology": {"kind": "ring", "degree": 3}}, "spec.topology.degree"),
     ({"nodes": 9, "topology": {"kind": "small-world", "degree": 3}}, "spec.topology.degree"),
@@ -84,6 +85,9 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"identity": {"renewBefore": "8d"}}, "spec.identity.renewBefore"),
     ({"identity": {"ttl": "1h", "renewBefore": "60m"}}, "spec.identity.renewBefore"),
     ({"identity": {"renewBefore": "0s"}}, "spec.identity.renewBefore"),
+    ({"identity": {"ttl": "1.1h", "renewBefore": "66m"}}, "spec.identity.renewBefore"),
+    ({"identity": {"ttl": "0.29h", "renewBefore": "1044s"}}, "spec.identity.renewBefore"),
+    ({"identity": {"ttl": "1h", "renewBefore": "3599.999999s"}}, "spec.identity.renewBefore"),
     ({"identity": {"issuer": "certManager"}}, "spec.identity.issuerRef"),
     ({"identity": {"issuerRef": {"name": "x"}}}, "spec.identity.issuerRef"),
     ({"identity": {**CERT_MANAGER, "ttl": "59m"}}, "spec.identity.ttl"),
@@ -104,6 +108,14 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     *((({"network": network}), f"spec.network{path}") for network, path in NETWORKS),
     ({"ready": {"within": "2d"}}, "spec.ready.within"),
     ({"ready": {"connected": "250%"}}, "spec.ready.connected"),
+    ({"ready": {"connected": "100.00000000000000000001%"}}, "spec.ready.connected"),
+    ({"network": {"preset": "ic-lhg73", "lossMax": "100.00000000000000000001%"}}, "spec.network.lossMax"),
+    ({"faults": [{"name": "x", "from": "100.00000000000000000001%", "pause": True}]}, "spec.faults[0].from"),
+    ({"lab": {"storage": "1000000000000001.5B"}}, "spec.lab.storage"), ({"lab": {"storage": "1000000.1GB"}}, "spec.lab.storage"),
+    ({"lab": {"storage": "100000000000000.001B"}}, "spec.lab.storage"), ({"lab": {"storage": "1.1Ki"}}, "spec.lab.storage"),
+    ({"broadcast": {"artifactBytesMax": "1.0001B"}}, "spec.broadcast.artifactBytesMax"),
+    ({"broadcast": {"artifactBytesMax": "1." + "0" * 28 + "1B"}}, "spec.broadcast.artifactBytesMax"),
+    ({"broadcast": {"pushBelow": "1.0000001Ki"}}, "spec.broadcast.pushBelow"),
     ({"ttl": "59s"}, "spec.ttl"), ({"ttl": "9999999d"}, "spec.ttl"), ({"ttl": "soon"}, "spec.ttl"),
     ({"groups": [{"name": "a", "nodes": 1, "labels": {"node": "x"}}]}, "spec.groups[0].labels"),
     ({"groups": [{"name": "a", "nodes": 1, "labels": {"a b": "x"}}]}, "spec.groups[0].labels"),
@@ -186,7 +198,10 @@ TAKEN: list[dict[str, Any]] = [
     {"pod": {"annotations": {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "myp2pnet.io/x": "y"}}},
     {"groups": [{"name": "a", "nodes": 1, "env": {".A": "", "_..": ""}}]},
     {"groups": [{"name": "a", "nodes": 1, "env": {"LOG.level-1": "=", "_": ""}, "labels": {"example.com/zone": "a_b.c"}}]},
-    {"ready": {"connected": "0.5%"}},
+    {"ready": {"connected": "0.5%"}}, {"ready": {"connected": "00100.000 %"}}, {"ready": {"connected": "099.9%"}},
+    *({"lab": {"storage": size}} for size in ("1000000GB", "1.1MB", "1.5 KiB", "0.0009765625Gi", "0.1kB", "931322Gi", "7.0B")),
+    {"faults": [{"name": "short", "latency": "10us", "for": "100000us"}]},
+    {"identity": {"ttl": "1.1h", "renewBefore": "65.9m"}},
     {"topology": {"kind": "edges", "edges": [["node-0", "node-1"], ["node-1", "node-2"]]}},
     {"topology": {"kind": "edges", "edgesFrom": {"configMap": "x"}}},
     {"pod": {"labels": {"team": "p2p", "example.com/x": "y"}, "annotations": {"sidecar.istio.io/inject": "false"},
@@ -225,6 +240,16 @@ def told(cause: Cause) -> str:
     """What is wrong, without the value that the API server puts before it."""
     value = r'^Invalid value: (?:(?:"[^"]*"|object|array|integer|-?[0-9]+|map\[.*?\]|\{.*\}|\[.*\]): )?'
     return re.sub(value, "", cause.words)
+
+
+def test_edges_in_a_file_are_for_the_command_line_which_writes_them_into_the_document(
+    control: Control, namespace: str
+) -> None:
+    spec = {"topology": {"kind": "edges", "edgesFrom": {"file": "edges.txt"}}}
+    [said] = answers(control, namespace, [spec])
+    assert [cause.field for cause in said or []] == ["spec.topology.edgesFrom"]
+    assert "only the command line reads a file" in (said or [])[0].words
+    load_subnet(document(spec))
 
 
 def test_wrong_shapes_are_refused_by_both(control: Control, namespace: str) -> None:

@@ -145,7 +145,7 @@ def test_every_rule_says_what_is_wrong_and_names_only_fields_that_are() -> None:
             assert words.count("(") == words.count(")")
             for chain in re.findall(r"self((?:\.[a-zA-Z]+)+)", rule):
                 for word in chain.strip(".").split("."):
-                    assert word in names or word in ("all", "exists", "map", "find", "matches"), word
+                    assert word in names or word in ("all", "contains", "exists", "map", "find", "matches"), word
 
 
 def test_a_clients_settings_are_kept_whatever_is_in_them() -> None:

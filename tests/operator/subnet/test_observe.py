@@ -87,6 +87,15 @@ async def test_edges_are_read_from_a_configmap() -> None:
     assert members_of(world).edges == [("node-0", "node-1"), ("node-1", "node-2")]
 
 
+async def test_edges_in_a_file_which_an_older_definition_takes_are_said_to_be_the_command_lines() -> None:
+    world = World(nodes=3, topology={"kind": "edges", "edgesFrom": {"file": "edges.txt"}})
+    await world.reconcile()
+    assert world.condition("Degraded") == ("True", "InvalidSpec")
+    said = next(one["message"] for one in world.status["conditions"] if one["type"] == "Degraded")
+    assert said.startswith("spec.topology.edgesFrom: only the command line reads a file")
+    assert "pieces" not in said
+
+
 async def test_a_lab_that_does_not_answer_leaves_the_pods_alone() -> None:
     world = World(nodes=3)
     await world.converge()

@@ -2,6 +2,11 @@
 
 from typing import NamedTuple
 
+WHOLE_TO = 1e15
+"""Bytes. Of more a double does not tell the nearest whole number."""
+_SUFFIXES = {"Ki": "Ki", "Mi": "Mi", "Gi": "Gi", "KB": "k", "kB": "k", "MB": "M", "GB": "G"}
+"""Units of ours as quantities of Kubernetes, which are exact, write them."""
+
 
 class CelRule(NamedTuple):
     """One rule. `message_expression` is CEL for a message with values in it; `path` the field below the rule's own path."""
@@ -28,9 +33,9 @@ def text_rule(pattern: str, words: str, text: str = "self") -> CelRule:
 
 
 def seconds(text: str) -> str:
-    """CEL expression: the seconds of a duration."""
-    unit = "{'us': 0.000001, 'ms': 0.001, 's': 1.0, 'm': 60.0, 'h': 3600.0, 'd': 86400.0}"
-    return f"{number(text)} * {unit}[{text}.find('[a-z]+$')]"
+    """CEL expression: the seconds of a duration. By way of microseconds, of which each unit is a whole number."""
+    unit = "{'us': 1.0, 'ms': 1000.0, 's': 1000000.0, 'm': 60000000.0, 'h': 3600000000.0, 'd': 86400000000.0}"
+    return f"{number(text)} * {unit}[{text}.find('[a-z]+$')] / 1000000.0"
 
 
 def size_bytes(text: str) -> str:
@@ -43,9 +48,11 @@ def size_bytes(text: str) -> str:
 
 
 def is_whole(text: str) -> str:
-    """CEL expression: whether a size is of whole bytes; 1.1MB is, though not quite in binary."""
+    """CEL expression: whether a size of at most `WHOLE_TO` bytes is of whole bytes; 1.1MB is, though not quite in binary."""
     size = size_bytes(text)
-    return f"({size} > 1e15 || [{size} - double(int({size} + 0.5))].all(rest, rest < 0.001 && rest > -0.001))"
+    suffix = " : ".join(f"{text}.contains('{unit}') ? '{its}'" for unit, its in _SUFFIXES.items())
+    exact = f"quantity({text}.find('^[0-9.]+') + ({suffix} : ''))"
+    return f"({size} > {WHOLE_TO!r} || sign({exact}.sub(int({size} + 0.5))) == 0)"
 
 
 def between(text: str, low: float, high: float) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from p2pnet.model.network import BANDWIDTH_BPS_MIN, DELAY_NS_MAX, JitterKind, jitter_max_ns
 from p2pnet.model.units import NO_SHARE
 from p2pnet.operator.kube.cel import CelRule, between, bits, number, per_second, said, seconds, size_bytes
-from p2pnet.operator.subnet.crd_quantities import is_a
+from p2pnet.operator.subnet.crd_quantities import is_a, is_share
 from p2pnet.subnet import network_checks
 from p2pnet.subnet.placement import preset_figures
 from p2pnet.subnet.quantities import DurationText, ShareText
@@ -199,7 +199,7 @@ NETWORK_RULES: Rules = {
     ("network", "rules", "[]"): _shape_rules(),
     _FAULT: [*_fault_rules(), *_shape_rules()],
     (*_FAULT, "from"): [
-        CelRule(f"!{is_a(ShareText, 'self')} || {number('self')} <= 100.0", NO_SHARE, said("self", NO_SHARE)),
+        CelRule(f"!{is_a(ShareText, 'self')} || {is_share('self')}", NO_SHARE, said("self", NO_SHARE)),
     ],
     (*_FAULT, "after"): _bounded(seconds("self"), 0, network_checks.FAULT_S_MAX, "at most 30d"),
     (*_FAULT, "for"): _bounded(

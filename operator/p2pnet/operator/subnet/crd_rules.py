@@ -6,7 +6,7 @@
 | patterns of texts, in words | `kube.crd`, of every field that has one |
 | group `node`, number of nodes, honest ones among them, size of a full mesh | here |
 | degree: none in a full mesh or with edges, below the number of nodes, even ends, connected, two sides | here |
-| edges with another kind, edgesFrom beside edges, configMap or file, a node as its own peer | here |
+| edges with another kind, edgesFrom beside edges, configMap or file, a file at all, a node as its own peer | here |
 | relay and seeds in a sparse topology, the default one beyond 50 nodes too | here |
 | ttl, renewBefore, keep, within, sizes, shares: bounds of quantities, and what cert-manager wants | here |
 | network and faults: bounds, fields that belong to others, kinds of faults | `crd_network_rules` |
@@ -30,15 +30,17 @@ from p2pnet.subnet.checks import (
     ALL_ADVERSARIES,
     CERT_MANAGER_RENEW_MIN_S,
     CERT_MANAGER_TTL_MIN_S,
+    EDGES_FILE,
     FULL_MAX,
     LEAF_TTL_MAX_S,
     LEAF_TTL_MIN_S,
+    RENEWAL_SHARE_END,
     SUBNET_TTL_MAX_S,
     SUBNET_TTL_MIN_S,
 )
 from p2pnet.subnet.members import FULL_TO
 from p2pnet.subnet.quantities import DurationText, SizeText
-from p2pnet.subnet.spec import NO_PUSH_SIZE, NO_STORAGE
+from p2pnet.subnet.spec import NO_PUSH_SIZE, NO_STORAGE, STORAGE_BYTES_MAX
 
 _NODES = "(has(self.nodes) ? self.nodes : (has(self.groups) && size(self.groups) > 0 ? 0 : 3))"
 _TOTAL = f"({_NODES} + (has(self.groups) ? self.groups.map(g, g.nodes).sum() : 0))"
@@ -75,7 +77,7 @@ RULES: dict[tuple[str, ...], list[CelRule]] = {
             "so many peers each need more nodes than there are", path=".topology.degree",
         ),
         CelRule(
-            f"!{_REGULAR} || self.topology.degree >= {_TOTAL} || ({_TOTAL} * self.topology.degree) % 2 == 0",
+            f"!{_REGULAR} || ({_TOTAL} > 1 && self.topology.degree >= {_TOTAL}) || ({_TOTAL} * self.topology.degree) % 2 == 0",
             "nodes x degree is an odd number of ends: make one of the two even", path=".topology.degree",
         ),
         CelRule(
@@ -134,6 +136,7 @@ RULES: dict[tuple[str, ...], list[CelRule]] = {
             "!has(self.edgesFrom) || has(self.edgesFrom.configMap) != has(self.edgesFrom.file)",
             "name either a configMap or a file", path=".edgesFrom",
         ),
+        CelRule("!has(self.edgesFrom) || !has(self.edgesFrom.file)", EDGES_FILE, path=".edgesFrom"),
     ],
     ("topology", "edges", "[]"): [
         CelRule("size(self) < 2 || self[0] != self[1]", "cannot be its own peer", "self[0] + ' cannot be its own peer'"),
@@ -145,7 +148,7 @@ RULES: dict[tuple[str, ...], list[CelRule]] = {
         ),
         CelRule(
             f"!({_RENEW_IS_ONE} && {_TTL_IS_ONE}) || ({seconds('self.renewBefore')} > 0.0"
-            f" && {seconds('self.renewBefore')} < {seconds(_TTL)})",
+            f" && {seconds('self.renewBefore')} < {seconds(_TTL)} * {RENEWAL_SHARE_END!r})",
             "more than nothing and less than ttl",
             f"self.renewBefore + ': more than nothing and less than ttl, ' + {_TTL}", ".renewBefore",
         ),
@@ -181,7 +184,7 @@ RULES: dict[tuple[str, ...], list[CelRule]] = {
     ("lab", "storage"): [
         CelRule(
             f"self == 'emptyDir' || ({is_a(SizeText, 'self')} && size(self) <= {SizeText.chars_max}"
-            f" && {size_bytes('self')} > 0.0 && {is_whole('self')})",
+            f" && {size_bytes('self')} > 0.0 && {size_bytes('self')} <= {float(STORAGE_BYTES_MAX)!r} && {is_whole('self')})",
             NO_STORAGE, said("self", NO_STORAGE),
         ),
     ],

@@ -41,6 +41,7 @@ from p2pnet.operator.subnet.context import (
 )
 from p2pnet.operator.subnet.lab import Labs, address_of
 from p2pnet.operator.subnet.plan.configmaps import DOCUMENT_KEY, read_membership
+from p2pnet.subnet.checks import EDGES_FILE
 from p2pnet.subnet.document import load_subnet
 from p2pnet.subnet.members import parse_edges
 from p2pnet.subnet.spec import Subnet
@@ -182,6 +183,10 @@ def context_of(subnet: Object, defaults: PodDefaults, edges: list[list[str]] | N
     """The context of a Subnet object; `edges` take the place of an `edgesFrom`. Raises SpecError."""
     metadata = meta(subnet)
     spec: Mapping[str, Any] = subnet.get("spec") or {}
+    if ((spec.get("topology") or {}).get("edgesFrom") or {}).get(
+        "file"
+    ):  # a definition of an older version lets it pass
+        raise SpecError(f"spec.topology.edgesFrom: {EDGES_FILE}")
     if edges is not None:
         topology = {key: value for key, value in spec["topology"].items() if key != "edgesFrom"}
         spec = {**spec, "topology": {**topology, "edges": edges}}
