@@ -9,7 +9,7 @@ import pytest
 
 from p2pnet.cli.coercion import counted_back
 from p2pnet.cli.outcome import CommandError
-from p2pnet.cli.resolve import choose_artifact, choose_run, telling_artifact
+from p2pnet.cli.resolve import choose_artifact, choose_run, run_meant, telling_artifact
 from p2pnet.cli.session import Session
 from p2pnet.cli.verbs import report, trace
 from p2pnet.model.events import Collected, EventKind
@@ -85,7 +85,7 @@ def test_a_label_that_two_runs_have_is_ambiguous(kept: Any) -> None:
     ("word", "artifact"),
     [
         ("latest", THIRD), ("-1", THIRD), ("-2", SECOND), ("-3", FIRST), ("photo.jpg", FIRST), ("aabbcc1", "aabbcc1"),
-        ("AABBCC1", "aabbcc1"), ("123456", "123456"),
+        ("AABBCC1", "aabbcc1"), ("123456", "123456"), ("aabbc", "aabbc"), ("1", "1"),
     ],
 )  # fmt: skip
 async def test_an_artifact_is_meant_by(kept: Any, word: str, artifact: str) -> None:
@@ -96,7 +96,7 @@ async def test_an_artifact_is_meant_by(kept: Any, word: str, artifact: str) -> N
     ("word", "said"),
     [
         ("-4", "published only 3 artifacts"),
-        ("aabbc", "is no artifact id"),
+        ("aabbcx", "is no artifact id"),
         ("nope.jpg", "no artifact of demo has that name"),
         ("generated-9", "2 artifacts of demo are named generated-9"),
         ("photo", "is no artifact id"),
@@ -111,11 +111,43 @@ async def test_a_word_that_means_no_artifact_or_several_is_refused(kept: Any, wo
 async def test_a_file_named_like_an_id_is_found_unless_an_id_begins_so(kept: Any) -> None:
     folder = kept.state.run(RUNS[1][0])
     file = archive.read_run_file(kept.state, RUNS[1][0])
-    for name, artifact in (("deadbeef", "cc" * 32), ("aaaaaa", "dd" * 32)):
+    for name, artifact in (("deadbeef", "cc" * 32), ("aaaaaa", "dd" * 32), ("aaa", "cc" * 32)):
         named = msgspec.structs.replace(file, artifacts=[artifact], names=[name])
         (folder / "run.json").write_bytes(archive.pretty(named))
         meant = await choose_artifact(name, kept, "demo")
-        assert meant == ("cc" * 32 if name == "deadbeef" else "aaaaaa")
+        assert meant == ("aaaaaa" if name == "aaaaaa" else "cc" * 32)
+        kept.kind, kept.seen = "cluster", "absent"
+        assert await choose_artifact(name, kept, "demo") == ("cc" * 32 if name == "aaa" else name)
+        kept.kind, kept.seen = "local", "up"
+
+
+@pytest.mark.parametrize("word", [RUNS[1][0], RUNS[1][0][:-2], "r-20261121-201531", "r-20261121-2015314"])
+async def test_a_report_takes_a_run_or_the_unique_beginning_of_one_for_itself(
+    kept: Any, session: Session, word: str
+) -> None:
+    if word.endswith("4"):
+        with pytest.raises(CommandError, match=f"there is no subnet {word}"):
+            await report.run(report.ReportOptions(word), session)
+        return
+    assert (await report.run(report.ReportOptions(word), session)).document.run == RUNS[1][0]
+
+
+async def test_a_beginning_of_several_runs_names_them_and_one_that_is_a_subnets_name_is_no_run(
+    kept: Any, session: Session
+) -> None:
+    with pytest.raises(CommandError, match="several runs are meant by r-2026112") as caught:
+        await report.run(report.ReportOptions("r-2026112"), session)
+    assert (caught.value.exit_code, RUNS[0][0] in caught.value.next_step) == (2, True)
+    for word in ("r", "r-", "202"):
+        with pytest.raises(CommandError, match=f"there is no subnet {word}") as caught:
+            await report.run(report.ReportOptions(word), session)
+        assert caught.value.exit_code == 3
+    file = msgspec.structs.replace(archive.read_run_file(kept.state, RUNS[0][0]), subnet="r-20261122", run="r-1")
+    kept.state.run("r-1").mkdir()
+    (kept.state.run("r-1") / "run.json").write_bytes(archive.pretty(file))
+    kept.owns = lambda run: True
+    assert run_meant("r-20261122", kept) is None
+    assert run_meant("r-20261122-08", kept) is not None
 
 
 async def test_trace_without_an_artifact_takes_the_telling_one_of_the_latest_run(kept: Any, session: Session) -> None:

@@ -58,7 +58,7 @@ REFUSED = [
     (("trace", "demo", "xyz"), "no artifact id"),
     (("fault", "demo"), "Missing argument 'ACTION'"),
     (("fault", "demo", "add", "loss", "--loss", "20"), "write a percentage"),
-    (("get", "demo", "12"), "at least 6"),
+    (("get", "demo", "1x"), "no artifact id"),
     (("withdraw", "demo", "g" * 64), "no artifact id"),
     (("down", "demo", "--all"), "both a name and --all"),
     (("logs", "demo", "--grep", "("), "no regular expression"),
