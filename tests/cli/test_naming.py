@@ -8,12 +8,14 @@ import msgspec
 import pytest
 
 from p2pnet.cli.coercion import counted_back
+from p2pnet.cli.exit_handling import explain
 from p2pnet.cli.outcome import CommandError
 from p2pnet.cli.resolve import choose_artifact, choose_run, run_meant, telling_artifact
 from p2pnet.cli.session import Session
 from p2pnet.cli.verbs import report, trace
+from p2pnet.lab_client import ProblemError
 from p2pnet.model.events import Collected, EventKind
-from p2pnet.model.jobs import RunFile, RunRequest
+from p2pnet.model.jobs import Problem, RunFile, RunRequest
 from p2pnet.model.report import Report
 from p2pnet.store import State, archive
 
@@ -223,3 +225,31 @@ def test_an_error_quotes_what_was_typed(
 
 def test_two_runs_counted_back_are_compared(p2pnet: Callable[..., Any], state: State) -> None:
     assert "No such option" not in p2pnet("compare", "-2", "-1").err
+
+
+def test_a_run_in_the_place_of_a_subnet_is_told_with_the_trace_that_is_meant(
+    p2pnet: Callable[..., Any], kept: Any
+) -> None:
+    ended = p2pnet("trace", RUNS[2][0])
+    assert (ended.code, f"{RUNS[2][0]} is a run of demo, and no subnet" in ended.err) == (2, True)
+    assert f"p2pnet trace demo {SECOND[:12]}" in ended.err
+
+
+def test_errors_about_a_bundle_name_the_bundle(
+    p2pnet: Callable[..., Any], kept: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = tmp_path / "a run.tar.gz"
+    assert p2pnet("collect", RUNS[0][0], "-O", str(bundle)).code == 0
+    for words in (("trace", "zzz"), ("trace", "-9"), ("report", "zzz"), ("report", "-9")):
+        ended = p2pnet(words[0], str(bundle), words[1])
+        assert (ended.code, str(bundle) in ended.err.splitlines()[1]) == (2, True), ended.err
+        assert "p2pnet-bundle-" not in ended.err
+        assert "report demo" not in ended.err
+    assert f"next: p2pnet report '{bundle}' -o json lists" in p2pnet("trace", str(bundle), "zzz").err
+
+
+def test_a_node_that_does_not_answer_is_looked_for_in_the_status() -> None:
+    silent = ProblemError(Problem("node-1 does not answer: nothing came", exit_code=3), status=503)
+    failure = explain(silent, "p2pnet report demo -o json lists the artifact ids of its latest run", "demo")
+    assert failure is not None
+    assert (failure.exit_code, failure.next_step) == (3, "p2pnet status demo shows how its nodes are")
