@@ -8,14 +8,16 @@ import msgspec
 import pytest
 
 from p2pnet.cli.coercion import counted_back
+from p2pnet.cli.exit_handling import explain
 from p2pnet.cli.outcome import CommandError
-from p2pnet.cli.resolve import choose_artifact, choose_run, telling_artifact
+from p2pnet.cli.resolve import choose_artifact, choose_run, run_meant, telling_artifact
 from p2pnet.cli.session import Session
 from p2pnet.cli.verbs import report, trace
+from p2pnet.lab_client import ProblemError
 from p2pnet.model.events import Collected, EventKind
-from p2pnet.model.jobs import RunFile, RunRequest
+from p2pnet.model.jobs import Problem, RunFile, RunRequest
 from p2pnet.model.report import Report
-from p2pnet.store import archive
+from p2pnet.store import State, archive
 
 FIRST, SECOND, THIRD = "aa" * 32, "aabbcc" + "1" * 58, "aabbcc" + "2" * 58
 RUNS: tuple[tuple[str, str, list[str], list[str]], ...] = (
@@ -85,7 +87,7 @@ def test_a_label_that_two_runs_have_is_ambiguous(kept: Any) -> None:
     ("word", "artifact"),
     [
         ("latest", THIRD), ("-1", THIRD), ("-2", SECOND), ("-3", FIRST), ("photo.jpg", FIRST), ("aabbcc1", "aabbcc1"),
-        ("AABBCC1", "aabbcc1"), ("123456", "123456"),
+        ("AABBCC1", "aabbcc1"), ("123456", "123456"), ("aabbc", "aabbc"), ("1", "1"),
     ],
 )  # fmt: skip
 async def test_an_artifact_is_meant_by(kept: Any, word: str, artifact: str) -> None:
@@ -96,7 +98,7 @@ async def test_an_artifact_is_meant_by(kept: Any, word: str, artifact: str) -> N
     ("word", "said"),
     [
         ("-4", "published only 3 artifacts"),
-        ("aabbc", "is no artifact id"),
+        ("aabbcx", "is no artifact id"),
         ("nope.jpg", "no artifact of demo has that name"),
         ("generated-9", "2 artifacts of demo are named generated-9"),
         ("photo", "is no artifact id"),
@@ -111,11 +113,43 @@ async def test_a_word_that_means_no_artifact_or_several_is_refused(kept: Any, wo
 async def test_a_file_named_like_an_id_is_found_unless_an_id_begins_so(kept: Any) -> None:
     folder = kept.state.run(RUNS[1][0])
     file = archive.read_run_file(kept.state, RUNS[1][0])
-    for name, artifact in (("deadbeef", "cc" * 32), ("aaaaaa", "dd" * 32)):
+    for name, artifact in (("deadbeef", "cc" * 32), ("aaaaaa", "dd" * 32), ("aaa", "cc" * 32)):
         named = msgspec.structs.replace(file, artifacts=[artifact], names=[name])
         (folder / "run.json").write_bytes(archive.pretty(named))
         meant = await choose_artifact(name, kept, "demo")
-        assert meant == ("cc" * 32 if name == "deadbeef" else "aaaaaa")
+        assert meant == ("aaaaaa" if name == "aaaaaa" else "cc" * 32)
+        kept.kind, kept.seen = "cluster", "absent"
+        assert await choose_artifact(name, kept, "demo") == ("cc" * 32 if name == "aaa" else name)
+        kept.kind, kept.seen = "local", "up"
+
+
+@pytest.mark.parametrize("word", [RUNS[1][0], RUNS[1][0][:-2], "r-20261121-201531", "r-20261121-2015314"])
+async def test_a_report_takes_a_run_or_the_unique_beginning_of_one_for_itself(
+    kept: Any, session: Session, word: str
+) -> None:
+    if word.endswith("4"):
+        with pytest.raises(CommandError, match=f"there is no subnet {word}"):
+            await report.run(report.ReportOptions(word), session)
+        return
+    assert (await report.run(report.ReportOptions(word), session)).document.run == RUNS[1][0]
+
+
+async def test_a_beginning_of_several_runs_names_them_and_one_that_is_a_subnets_name_is_no_run(
+    kept: Any, session: Session
+) -> None:
+    with pytest.raises(CommandError, match="several runs are meant by r-2026112") as caught:
+        await report.run(report.ReportOptions("r-2026112"), session)
+    assert (caught.value.exit_code, RUNS[0][0] in caught.value.next_step) == (2, True)
+    for word in ("r", "r-", "202"):
+        with pytest.raises(CommandError, match=f"there is no subnet {word}") as caught:
+            await report.run(report.ReportOptions(word), session)
+        assert caught.value.exit_code == 3
+    file = msgspec.structs.replace(archive.read_run_file(kept.state, RUNS[0][0]), subnet="r-20261122", run="r-1")
+    kept.state.run("r-1").mkdir()
+    (kept.state.run("r-1") / "run.json").write_bytes(archive.pretty(file))
+    kept.owns = lambda run: True
+    assert run_meant("r-20261122", kept) is None
+    assert run_meant("r-20261122-08", kept) is not None
 
 
 async def test_trace_without_an_artifact_takes_the_telling_one_of_the_latest_run(kept: Any, session: Session) -> None:
@@ -159,7 +193,7 @@ def test_minus_one_is_a_run_on_the_command_line_and_still_a_value_after_an_optio
     monkeypatch.setattr(report, "run", keep)
     p2pnet("report", "demo", "-2", "--html", "-1", "-q")
     p2pnet("report", "demo", "--", "-3")
-    assert [(options.run, options.html) for options in seen] == [("latest~1", Path("-1")), ("-3", None)]
+    assert [(options.run, options.html) for options in seen] == [("-2", Path("-1")), ("-3", None)]
     assert "No such option: -1" in p2pnet("status", "demo", "-1").err
     assert "No such option: -x" in p2pnet("report", "demo", "-x").err
 
@@ -169,3 +203,53 @@ def test_words_count_back_from_the_latest() -> None:
         0, 0, 0, 1, 1, 12,
     ]  # fmt: skip
     assert [counted_back(word) for word in ("-0", "--1", "-", "lates", "latest~", "1", "-1a")] == [None] * 7
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("report", "demo", "-9"), "error: demo has no run -9; it has 3\n"),
+        (("report", "demo", "latest", "-2"), "where: -2\n"),
+        (("report", "-1"), "subnet name '-1'"),
+        (("trace", "demo", "-1", "-2"), "extra argument(s) (-2)\n"),
+        (("compare", "-9", "-1"), "has no run -9"),
+    ],
+)
+def test_an_error_quotes_what_was_typed(
+    p2pnet: Callable[..., Any], kept: Any, words: tuple[str, ...], said: str
+) -> None:
+    ended = p2pnet(*words)
+    assert (ended.code, "~" in ended.err) == (2, False)
+    assert said in ended.err
+
+
+def test_two_runs_counted_back_are_compared(p2pnet: Callable[..., Any], state: State) -> None:
+    assert "No such option" not in p2pnet("compare", "-2", "-1").err
+
+
+def test_a_run_in_the_place_of_a_subnet_is_told_with_the_trace_that_is_meant(
+    p2pnet: Callable[..., Any], kept: Any
+) -> None:
+    ended = p2pnet("trace", RUNS[2][0])
+    assert (ended.code, f"{RUNS[2][0]} is a run of demo, and no subnet" in ended.err) == (2, True)
+    assert f"p2pnet trace demo {SECOND[:12]}" in ended.err
+
+
+def test_errors_about_a_bundle_name_the_bundle(
+    p2pnet: Callable[..., Any], kept: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = tmp_path / "a run.tar.gz"
+    assert p2pnet("collect", RUNS[0][0], "-O", str(bundle)).code == 0
+    for words in (("trace", "zzz"), ("trace", "-9"), ("report", "zzz"), ("report", "-9")):
+        ended = p2pnet(words[0], str(bundle), words[1])
+        assert (ended.code, str(bundle) in ended.err.splitlines()[1]) == (2, True), ended.err
+        assert "p2pnet-bundle-" not in ended.err
+        assert "report demo" not in ended.err
+    assert f"next: p2pnet report '{bundle}' -o json lists" in p2pnet("trace", str(bundle), "zzz").err
+
+
+def test_a_node_that_does_not_answer_is_looked_for_in_the_status() -> None:
+    silent = ProblemError(Problem("node-1 does not answer: nothing came", exit_code=3), status=503)
+    failure = explain(silent, "p2pnet report demo -o json lists the artifact ids of its latest run", "demo")
+    assert failure is not None
+    assert (failure.exit_code, failure.next_step) == (3, "p2pnet status demo shows how its nodes are")

@@ -67,7 +67,7 @@ def test_a_prefix_finds_the_one_artifact_it_means(state):
     put(state, "r-2", subnet="other", artifacts=("abcd00" + "2" * 58,))
     assert archive.find_artifact(state, "demo", "ABCDEF0")[0].startswith("abcdef0")
     assert archive.find_artifact(state, None, "abcd00")[1].run == "r-2"
-    for prefix in ("abcdef", "abcde", "abcd00", "xyzxyz", "1" * 65):
+    for prefix in ("abcdef", "a", "", "abcd00", "xyzxyz", "1" * 65):
         with pytest.raises(SpecError):
             archive.find_artifact(state, "demo", prefix)
 

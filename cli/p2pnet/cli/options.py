@@ -242,7 +242,7 @@ KeptName = Annotated[
         autocompletion=shell_completion.subnets,
     ),
 ]  # fmt: skip
-ARTIFACT_HELP = "6 or more hex digits of its id, its file's name, latest, or -1, -2 back from there."
+ARTIFACT_HELP = "The beginning of its id, its file's name, latest, or -1, -2 back from there."
 Artifact = Annotated[
     str,
     typer.Argument(

@@ -1,7 +1,7 @@
 """Which run, and which artifact, a word means. The one place that decides it, for every verb.
 
 A run: `latest`, `-1` (the same), `-2` or `latest~1` (the one before), its id or a unique beginning of it, its label.
-An artifact: `latest`, `-1` and so on by order of publication, 6 or more hex digits of its id, or the name of its file.
+An artifact: `latest`, `-1` and so on by order of publication, the beginning of its id, or the name of its file.
 """
 
 import contextlib
@@ -14,14 +14,16 @@ from p2pnet.cli.exit_code import ExitCode
 from p2pnet.cli.outcome import CommandError, Outcome
 from p2pnet.cli.targets.target import Target
 from p2pnet.model.errors import P2pnetError, SpecError
-from p2pnet.model.ids import ARTIFACT_TEXT_MIN
+from p2pnet.model.ids import ARTIFACT_TEXT_SURE
 from p2pnet.model.jobs import RunFile
 from p2pnet.model.text import some
 from p2pnet.store import archive
 from p2pnet.store.heads import RunHead
 
 SHOWN = 5  # candidates in an error
-PREFIX = re.compile(rf"[0-9a-fA-F]{{{ARTIFACT_TEXT_MIN},64}}")
+PREFIX = re.compile(r"[0-9a-fA-F]{1,64}")
+RUN_BEGINS = re.compile(r"r-\d[-0-9a-f]*")
+"""The beginning of a run's id, where a subnet's name may stand as well: nothing shorter is taken for one."""
 ID_SHOWN = 12  # characters of an artifact's id
 
 
@@ -34,10 +36,20 @@ def subnet_meant(name: str, target: Target) -> str:
 
 
 def run_meant(name: str, target: Target) -> RunHead | None:
-    """The kept run whose id stands where a subnet's name is asked for; None where it is no run's, or a subnet's."""
-    if not archive.RUN_ID.fullmatch(name) or not target.state.run(name).is_dir() or target.presence(name) != "absent":
+    """The kept run whose id, or the beginning of it, stands where a subnet's name is asked for; None where it is neither.
+
+    None too where a subnet has that name. CommandError (exit 2) for the beginning of several.
+    """
+    whole = archive.RUN_ID.fullmatch(name) is not None and target.state.run(name).is_dir()
+    if not (whole or RUN_BEGINS.fullmatch(name)) or target.presence(name) != "absent":
         return None
-    return next((head for head in archive.list_heads(target.state) if head.run == name and target.owns(head)), None)
+    heads = [head for head in archive.list_heads(target.state) if target.owns(head)]
+    if not whole and any(head.subnet == name for head in heads):
+        return None
+    found = [head for head in heads if (head.run == name if whole else head.run.startswith(name))]
+    if len(found) > 1:
+        raise _several(name, found, target)
+    return found[0] if found else None
 
 
 def as_given(outcome: Outcome, subnet: str, given: str) -> Outcome:
@@ -95,9 +107,7 @@ def pick_run(word: str, runs: list[RunHead], target: Target, name: str | None) -
         return found[0]
     recent = some([run.run for run in reversed(runs)], SHOWN)
     if found:
-        raise CommandError(
-            f"several runs are meant by {word}", where=str(target.state.runs), next_step=f"one of {_candidates(found)}"
-        )
+        raise _several(word, found, target)
     folder = target.state.run(word)
     if archive.RUN_ID.fullmatch(word) and folder.is_dir():
         raise CommandError(
@@ -125,6 +135,13 @@ def match_runs(word: str, runs: list[RunHead]) -> list[RunHead]:
     return labelled or [run for run in runs if run.run.startswith((word, f"r-{word}"))]
 
 
+def _several(word: str, runs: list[RunHead], target: Target) -> CommandError:
+    """The error for a word that means several runs, given oldest first."""
+    return CommandError(
+        f"several runs are meant by {word}", where=str(target.state.runs), next_step=f"one of {_candidates(runs)}"
+    )
+
+
 def _candidates(runs: list[RunHead]) -> str:
     return some([run.run + (f" ({run.label})" if run.label else "") for run in reversed(runs)], SHOWN)
 
@@ -141,6 +158,8 @@ async def choose_artifact(word: str, target: Target, name: str, run: RunHead | N
         return _of_run(word, target, run)
     if PREFIX.fullmatch(word) and (target.kind in ("local", "sim") or target.presence(name) == "up"):
         prefix = word.lower()
+        if len(word) < ARTIFACT_TEXT_SURE and (named := _by_name(word, target, name)) is not None:
+            return named
         published = _runs_with(target, name, prefix)
         if any(artifact.startswith(prefix) for run in published for artifact in run.artifacts):
             return prefix  # clear or not: whoever looks it up says which there are
@@ -150,13 +169,13 @@ async def choose_artifact(word: str, target: Target, name: str, run: RunHead | N
     back = counted_back(word)
     if back is not None:
         return _by_order(back, target, name)
-    if PREFIX.fullmatch(word):
+    sure = PREFIX.fullmatch(word) is not None and len(word) >= ARTIFACT_TEXT_SURE
+    found = None if sure else _by_name(word, target, name)
+    if found is None and PREFIX.fullmatch(word):
         return word.lower()
-    found = _by_name(word, target, name)
     if found is None:
         raise CommandError(
-            f"{word!r} is no artifact id (at least {ARTIFACT_TEXT_MIN} and at most 64 hex digits), and no artifact of"
-            f" {name} has that name",
+            f"{word!r} is no artifact id (hex digits, at most 64), and no artifact of {name} has that name",
             where=f"runs of {name} in {target.state.runs}",
             next_step=f"p2pnet report {name} -o json lists the artifact ids of its latest run; or say latest",
         )

@@ -22,7 +22,7 @@ import msgspec
 
 from p2pnet.model.errors import SpecError
 from p2pnet.model.events import Collected, EventKind
-from p2pnet.model.ids import ARTIFACT_TEXT_MIN, check_label
+from p2pnet.model.ids import check_label
 from p2pnet.model.jobs import RunFile
 from p2pnet.model.report import Report
 from p2pnet.model.time_series import NodeSample
@@ -254,8 +254,8 @@ def match_artifact(runs: list[RunFile], prefix: str) -> tuple[str, RunFile]:
 def check_prefix(prefix: str) -> str:
     """An artifact id or the beginning of one, in lower case. Raises SpecError."""
     text = prefix.strip().lower()
-    if not HEX.fullmatch(text) or not ARTIFACT_TEXT_MIN <= len(text) <= 64:
-        raise SpecError(f"{prefix!r} is no artifact id: at least {ARTIFACT_TEXT_MIN} and at most 64 hex digits")
+    if not HEX.fullmatch(text) or len(text) > 64:
+        raise SpecError(f"{prefix!r} is no artifact id: hex digits, at most 64")
     return text
 
 

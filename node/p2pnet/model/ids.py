@@ -21,7 +21,7 @@ RunId = NewType("RunId", str)
 
 LABEL_CHARS_MAX = 80  # of a run's label: it is a column of a table
 ARTIFACT_ID_BYTES = 32
-ARTIFACT_TEXT_MIN = 6  # hex characters of a prefix that may stand for a whole id: 16 million, so rarely ambiguous
+ARTIFACT_TEXT_SURE = 6  # hex characters of the beginning of an id that are rarely those of another, or meant as a name
 
 SUBNET_NAME = re.compile(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?")
 GROUP_NAME = re.compile(r"[a-z][a-z0-9]{0,11}")

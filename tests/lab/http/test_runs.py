@@ -164,8 +164,9 @@ async def test_withdrawing_takes_it_from_every_node(lab_client, photo, nodes):
 
 async def test_a_prefix_must_mean_one_artifact(lab_client, lab, photo):
     artifact = await published(lab_client, photo)
-    with pytest.raises(ProblemError, match="at least 6"):
-        await lab_client.get(artifact[:5])
+    with pytest.raises(ProblemError, match="no artifact id"):
+        await lab_client.get("xyz")
+    assert (await lab_client.artifact_events(artifact[0]))[0] == artifact
     with pytest.raises(ProblemError, match="no run published"):
         await lab_client.get("000000" if not artifact.startswith("000000") else "111111")
     run = lab.runs.all()[0]
@@ -173,6 +174,17 @@ async def test_a_prefix_must_mean_one_artifact(lab_client, lab, photo):
     with pytest.raises(ProblemError, match="ambiguous") as caught:
         await lab_client.get(artifact[:10])
     assert caught.value.exit_code == 2
+
+
+async def test_a_short_beginning_must_be_unique_among_all_runs_that_are_kept(lab_client, lab, photo, state):
+    artifact = await published(lab_client, photo)
+    file = lab.runs.all()[0].file
+    former = msgspec.structs.replace(file, run="r-20261121-201530-3f", artifacts=[artifact[:6] + "0" * 58], names=["x"])
+    folder = state.run(former.run)
+    folder.mkdir()
+    (folder / "run.json").write_bytes(archive.pretty(former))
+    with pytest.raises(ProblemError, match="ambiguous: 2 artifacts"):
+        await lab_client.get(artifact[:5])
 
 
 async def test_an_artifact_whose_run_the_lab_has_forgotten_is_found_in_the_archive(lab_client, photo, monkeypatch):

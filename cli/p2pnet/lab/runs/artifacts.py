@@ -11,7 +11,7 @@ from p2pnet.model import limits
 from p2pnet.model.control import ROUTE_GET, ROUTE_WITHDRAW, GetRequest, Got, Withdrawn, WithdrawRequest
 from p2pnet.model.errors import P2pnetError, SpecError
 from p2pnet.model.events import EventKind
-from p2pnet.model.ids import DEFAULT_CLIENT
+from p2pnet.model.ids import ARTIFACT_TEXT_SURE, DEFAULT_CLIENT
 from p2pnet.model.jobs import ArtifactEvents, RunFile, RunRequest, Withdrawal
 from p2pnet.store import archive
 
@@ -48,12 +48,15 @@ class Artifacts:
     async def resolve(self, prefix: str) -> FoundArtifact:
         """The one artifact whose id begins with `prefix`. Raises SpecError when none or several do.
 
-        Searched among what runs published, then among the latest events, for artifacts that clients make themselves
-        belong to no run. A whole id that is in neither is taken as it is.
+        Searched among what the lab's runs published, where that is not clear among all that are kept, then among the
+        latest events, for artifacts that clients make themselves belong to no run. A whole id that is in none is taken as
+        it is.
         """
         text = archive.check_prefix(prefix)
         files = [run.file for run in self._runs.all()]
-        if not any(artifact.startswith(text) for file in files for artifact in file.artifacts):
+        if len(text) < ARTIFACT_TEXT_SURE or not any(
+            artifact.startswith(text) for file in files for artifact in file.artifacts
+        ):
             known = {file.run for file in files}
             old = await asyncio.to_thread(archive.runs_with, self._context.state, self._context.name, text)
             files += [file for file in old if file.run not in known]
