@@ -219,6 +219,7 @@ def test_what_an_api_server_adds_is_left_out() -> None:
         ({"pod": {"imagePullPolicy": "Sometimes"}}, "spec.pod.imagePullPolicy"),
         (both("nvidia.com/gpu", "0.5"), "spec.pod.resources.requests: nvidia.com/gpu: '0.5' is no whole number"),
         (both("nvidia.com/gpu", "500m"), "spec.pod.resources.limits: nvidia.com/gpu: '500m' is no whole number"),
+        (both("memory", 1 << 63), "spec.pod.resources.requests.memory: '9223372036854775808' is no amount"),
         (both("hugepages-2Mi", "3Mi"), "spec.pod.resources.requests: hugepages-2Mi: '3Mi' is no whole number of such pages"),
         (both("hugepages-2Mi", 1), "spec.pod.resources.requests: hugepages-2Mi: '1' is no whole number of such pages"),
         (both("hugepages-0Mi", "2Mi"), "spec.pod.resources.requests: 'hugepages-0Mi' is no resource"),

@@ -17,6 +17,7 @@ from p2pnet.model.ids import CLIENT_NAME, GROUP_NAME, SUBNET_NAME
 from p2pnet.subnet.quantities import Text, Worded, is_whole, pattern_schema, wrong
 
 AMOUNT_CHARS_MAX = 32
+NUMBER_END = 1 << 63  # an API server makes larger numbers inexact, and takes none with a fraction
 HUGE_PAGES = "hugepages-"
 PAGE = r"[1-9][0-9]{0,5}[KMGT]i"
 QUOTA = "requests."
@@ -86,8 +87,8 @@ def amount_of(text: str | int) -> Decimal:
 
 
 def _check_amount(value: object) -> object:
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        raise wrong(str(value), f"{AMOUNT.words}; a number with a fraction in quotes, like '0.5'")
+    if isinstance(value, bool) or not isinstance(value, str | int) or (isinstance(value, int) and value >= NUMBER_END):
+        raise wrong(str(value), f"{AMOUNT.words}; a fraction or a number beyond 2^63 in quotes, like '0.5'")
     if len(str(value)) > AMOUNT_CHARS_MAX:
         raise PydanticCustomError("amount", "write at most {chars} characters", {"chars": AMOUNT_CHARS_MAX})
     AMOUNT.check(str(value))

@@ -163,6 +163,7 @@ SHAPES: list[tuple[dict[str, Any], str]] = [
     ({"groups": [{"name": "a", "nodes": 1, "pod": {"labels": {"app.kubernetes.io/name": "x"}}}]}, "set by Kubernetes"),
     ({"pod": {"securityContext": {"runAsUser": -1}}}, "runAsUser"),
     ({"pod": {"priorityClassName": "Not A Name"}}, "priorityClassName"),
+    ({"pod": both("memory", 1 << 63)}, "spec.pod.resources.limits"),
 ]
 """Refused by both, each in its own words."""
 TAKEN: list[dict[str, Any]] = [
