@@ -249,7 +249,8 @@ def test_a_mistake_is_named_by_its_path(spec: dict[str, Any], message: str) -> N
 @pytest.mark.parametrize(
     ("key", "amount"),
     [("nvidia.com/gpu", 1), ("nvidia.com/gpu", "2.0"), ("example.com/fuse", "1k"), ("requests-of.x.com/gpu", "1"),
-     ("hugepages-2Mi", "4Mi"), ("hugepages-1Gi", "2Gi"), ("hugepages-2Mi", "0.5Gi"), ("hugepages-64Ki", 0), ("cpu", "0.5")],
+     ("hugepages-2Mi", "4Mi"), ("hugepages-1Gi", "2Gi"), ("hugepages-2Mi", "0.5Gi"), ("hugepages-64Ki", 0),
+     ("hugepages-2Mi", (1 << 53) + 1), ("cpu", "0.5")],
 )  # fmt: skip
 def test_resources_that_pods_can_have_are_taken(key: str, amount: str | int) -> None:
     load_subnet(document(**both(key, amount)))

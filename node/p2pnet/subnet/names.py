@@ -22,7 +22,7 @@ PAGE = r"[1-9][0-9]{0,5}[KMGT]i"
 QUOTA = "requests."
 """Begins what quotas call the requests of a vendor's resource by: no resource's own name begins so."""
 RESOURCE_DOMAIN_CHARS_MAX = limits.NAME_CHARS_MAX - len(QUOTA)
-PAGED_BYTES_MAX = 1 << 53  # that many are counted exactly by an API server
+PAGED_BYTES_END = 1 << 53  # fewer are counted exactly by an API server
 NO_PAGES = "no whole number of such pages"
 _WORD = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
 _DOMAIN = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
@@ -110,7 +110,7 @@ def _check_resources(amounts: dict[str, Any]) -> dict[str, Any]:
         if slash and not is_whole(COUNTED.pattern, str(amount)):
             raise _wrong_amount(key, amount, COUNTED.words)
         page = amount_of(key.removeprefix(HUGE_PAGES)) if key.startswith(HUGE_PAGES) else 0
-        if page and (size := amount_of(amount)) <= PAGED_BYTES_MAX and size % page:
+        if page and (size := amount_of(amount)) < PAGED_BYTES_END and size % page:
             raise _wrong_amount(key, amount, NO_PAGES)
     return amounts
 
