@@ -62,7 +62,7 @@ def test_a_run_is_meant_by(kept: Any, word: str | None, place: int) -> None:
     [
         ("r-20261121", "several runs are meant by r-20261121"),
         ("-4", "demo has no run -4; it has 3"),
-        ("r-20261122-090000-10", "is damaged|has no run"),
+        ("r-20261122-090000-10", "demo has no run r-20261122-090000-10: it is of other"),
         ("nothing", "demo has no run nothing"),
         ("..", r"demo has no run \.\."),
         ("-0", "demo has no run -0"),

@@ -128,7 +128,7 @@ def pick_run(word: str, runs: list[RunHead], target: Target, name: str | None) -
         raise CommandError(
             f"{name or 'this place'} has no run {word}: it is of {other.subnet}, on {other.target}",
             where=str(target.state.runs),
-            next_step=f"p2pnet report {word} shows it",
+            next_step=f"p2pnet report {word} shows it" + (f"; the latest here: {recent}" if recent else ""),
         )
     if _is_damaged(word, target):
         raise _damaged(word, target, f"name another run; the latest: {recent}; or")
@@ -136,7 +136,7 @@ def pick_run(word: str, runs: list[RunHead], target: Target, name: str | None) -
     raise CommandError(
         f"{name or 'this machine'} has no run {word}{count}",
         where=str(target.state.runs),
-        next_step=f"one of the latest: {recent}" if recent else "p2pnet inject NAME",
+        next_step=f"one of the latest: {recent}" if recent else f"p2pnet inject {name or 'NAME'}",
     )
 
 
