@@ -62,7 +62,7 @@ def test_a_run_is_meant_by(kept: Any, word: str | None, place: int) -> None:
     [
         ("r-20261121", "several runs are meant by r-20261121"),
         ("-4", "demo has no run -4; it has 3"),
-        ("r-20261122-090000-10", "is damaged|has no run"),
+        ("r-20261122-090000-10", "demo has no run r-20261122-090000-10: it is of other"),
         ("nothing", "demo has no run nothing"),
         ("..", r"demo has no run \.\."),
         ("-0", "demo has no run -0"),
@@ -253,3 +253,22 @@ def test_a_node_that_does_not_answer_is_looked_for_in_the_status() -> None:
     failure = explain(silent, "p2pnet report demo -o json lists the artifact ids of its latest run", "demo")
     assert failure is not None
     assert (failure.exit_code, failure.next_step) == (3, "p2pnet status demo shows how its nodes are")
+
+
+@pytest.mark.parametrize("words", [("report", "demo", RUNS[0][0]), ("report", RUNS[0][0]), ("runs", RUNS[0][0])])
+def test_who_names_a_damaged_run_is_told_how_to_remove_it(
+    p2pnet: Callable[..., Any], kept: Any, words: tuple[str, ...]
+) -> None:
+    (kept.state.run(RUNS[0][0]) / "run.json").write_text("{half")
+    ended = p2pnet(*words)
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith(f"error: run {RUNS[0][0]} is damaged: ")
+    assert f"p2pnet runs --rm {RUNS[0][0]} removes it" in ended.err
+
+
+def test_a_run_of_another_subnet_is_told_to_be_of_that(p2pnet: Callable[..., Any], kept: Any) -> None:
+    other = "r-20261122-090000-10"
+    ended = p2pnet("report", "demo", other)
+    assert (ended.code, f"demo has no run {other}: it is of other, on local" in ended.err) == (2, True)
+    assert f"next: p2pnet report {other} shows it" in ended.err
+    assert "removes it" not in ended.err
