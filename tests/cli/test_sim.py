@@ -564,7 +564,7 @@ def test_a_state_directory_that_cannot_be_written_is_2_before_anything_is_simula
         _, err = process.communicate(timeout=PATIENCE_S)
 
     assert process.returncode == 2
-    assert "cannot begin a run" in err
+    assert "the state directory is of no use: Not a directory" in err
 
 
 def test_a_disk_that_fills_up_meanwhile_is_5_and_the_report_is_shown_all_the_same(
