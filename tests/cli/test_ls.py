@@ -11,13 +11,13 @@ import jsonschema
 import pytest
 
 from p2pnet.cli import listing
-from p2pnet.cli.documents import SubnetLine
+from p2pnet.cli.documents import Check, SubnetLine
 from p2pnet.cli.listing import subnet_lines
 from p2pnet.cli.outcome import CommandError
 from p2pnet.cli.render import Output, render
 from p2pnet.cli.session import Session
 from p2pnet.cli.target_choice import Place
-from p2pnet.cli.verbs import ls
+from p2pnet.cli.verbs import doctor, ls
 from p2pnet.cli.verbs.schema import schema_of
 from p2pnet.model.errors import TargetError
 from p2pnet.store import State
@@ -173,6 +173,25 @@ async def test_the_next_command_is_one_that_helps_the_subnets_that_are_listed(
     world.configured = False
     world.here = [SubnetLine(name=f"net-{at}", target="local", state=state) for at, state in enumerate(states)]
     assert (await ls.run(ls.LsOptions(), session)).next == commands
+
+
+@pytest.mark.parametrize(
+    ("seen", "command"),
+    [
+        ("up", "p2pnet status demo"),
+        ("dead", "p2pnet up demo"),
+        ("damaged", "p2pnet down demo"),
+        ("absent", "p2pnet up demo --nodes 10"),
+    ],
+)
+async def test_doctor_goes_on_with_the_subnet_that_is_there(
+    target: Any, session: Session, monkeypatch: pytest.MonkeyPatch, seen: Any, command: str
+) -> None:
+    for probe in ("_python", "_sockets", "_loopback", "_open_files", "_udp_buffers", "_memory"):
+        monkeypatch.setattr(doctor, probe, lambda: Check(name="it", result="ok", found="well"))
+    monkeypatch.setattr(doctor, "_state_directory", lambda _: Check(name="it", result="ok", found="well"))
+    target.seen = seen
+    assert (await doctor.run(doctor.DoctorOptions(), session)).next == (command,)
 
 
 # --- a state directory that is of no use ---

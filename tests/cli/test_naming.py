@@ -8,14 +8,16 @@ import msgspec
 import pytest
 
 from p2pnet.cli.coercion import counted_back
+from p2pnet.cli.exit_handling import explain
 from p2pnet.cli.outcome import CommandError
 from p2pnet.cli.resolve import choose_artifact, choose_run, run_meant, telling_artifact
 from p2pnet.cli.session import Session
 from p2pnet.cli.verbs import report, trace
+from p2pnet.lab_client import ProblemError
 from p2pnet.model.events import Collected, EventKind
-from p2pnet.model.jobs import RunFile, RunRequest
+from p2pnet.model.jobs import Problem, RunFile, RunRequest
 from p2pnet.model.report import Report
-from p2pnet.store import archive
+from p2pnet.store import State, archive
 
 FIRST, SECOND, THIRD = "aa" * 32, "aabbcc" + "1" * 58, "aabbcc" + "2" * 58
 RUNS: tuple[tuple[str, str, list[str], list[str]], ...] = (
@@ -60,7 +62,7 @@ def test_a_run_is_meant_by(kept: Any, word: str | None, place: int) -> None:
     [
         ("r-20261121", "several runs are meant by r-20261121"),
         ("-4", "demo has no run -4; it has 3"),
-        ("r-20261122-090000-10", "is damaged|has no run"),
+        ("r-20261122-090000-10", "demo has no run r-20261122-090000-10: it is of other"),
         ("nothing", "demo has no run nothing"),
         ("..", r"demo has no run \.\."),
         ("-0", "demo has no run -0"),
@@ -191,7 +193,7 @@ def test_minus_one_is_a_run_on_the_command_line_and_still_a_value_after_an_optio
     monkeypatch.setattr(report, "run", keep)
     p2pnet("report", "demo", "-2", "--html", "-1", "-q")
     p2pnet("report", "demo", "--", "-3")
-    assert [(options.run, options.html) for options in seen] == [("latest~1", Path("-1")), ("-3", None)]
+    assert [(options.run, options.html) for options in seen] == [("-2", Path("-1")), ("-3", None)]
     assert "No such option: -1" in p2pnet("status", "demo", "-1").err
     assert "No such option: -x" in p2pnet("report", "demo", "-x").err
 
@@ -201,3 +203,72 @@ def test_words_count_back_from_the_latest() -> None:
         0, 0, 0, 1, 1, 12,
     ]  # fmt: skip
     assert [counted_back(word) for word in ("-0", "--1", "-", "lates", "latest~", "1", "-1a")] == [None] * 7
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("report", "demo", "-9"), "error: demo has no run -9; it has 3\n"),
+        (("report", "demo", "latest", "-2"), "where: -2\n"),
+        (("report", "-1"), "subnet name '-1'"),
+        (("trace", "demo", "-1", "-2"), "extra argument(s) (-2)\n"),
+        (("compare", "-9", "-1"), "has no run -9"),
+    ],
+)
+def test_an_error_quotes_what_was_typed(
+    p2pnet: Callable[..., Any], kept: Any, words: tuple[str, ...], said: str
+) -> None:
+    ended = p2pnet(*words)
+    assert (ended.code, "~" in ended.err) == (2, False)
+    assert said in ended.err
+
+
+def test_two_runs_counted_back_are_compared(p2pnet: Callable[..., Any], state: State) -> None:
+    assert "No such option" not in p2pnet("compare", "-2", "-1").err
+
+
+def test_a_run_in_the_place_of_a_subnet_is_told_with_the_trace_that_is_meant(
+    p2pnet: Callable[..., Any], kept: Any
+) -> None:
+    ended = p2pnet("trace", RUNS[2][0])
+    assert (ended.code, f"{RUNS[2][0]} is a run of demo, and no subnet" in ended.err) == (2, True)
+    assert f"p2pnet trace demo {SECOND[:12]}" in ended.err
+
+
+def test_errors_about_a_bundle_name_the_bundle(
+    p2pnet: Callable[..., Any], kept: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = tmp_path / "a run.tar.gz"
+    assert p2pnet("collect", RUNS[0][0], "-O", str(bundle)).code == 0
+    for words in (("trace", "zzz"), ("trace", "-9"), ("report", "zzz"), ("report", "-9")):
+        ended = p2pnet(words[0], str(bundle), words[1])
+        assert (ended.code, str(bundle) in ended.err.splitlines()[1]) == (2, True), ended.err
+        assert "p2pnet-bundle-" not in ended.err
+        assert "report demo" not in ended.err
+    assert f"next: p2pnet report '{bundle}' -o json lists" in p2pnet("trace", str(bundle), "zzz").err
+
+
+def test_a_node_that_does_not_answer_is_looked_for_in_the_status() -> None:
+    silent = ProblemError(Problem("node-1 does not answer: nothing came", exit_code=3), status=503)
+    failure = explain(silent, "p2pnet report demo -o json lists the artifact ids of its latest run", "demo")
+    assert failure is not None
+    assert (failure.exit_code, failure.next_step) == (3, "p2pnet status demo shows how its nodes are")
+
+
+@pytest.mark.parametrize("words", [("report", "demo", RUNS[0][0]), ("report", RUNS[0][0]), ("runs", RUNS[0][0])])
+def test_who_names_a_damaged_run_is_told_how_to_remove_it(
+    p2pnet: Callable[..., Any], kept: Any, words: tuple[str, ...]
+) -> None:
+    (kept.state.run(RUNS[0][0]) / "run.json").write_text("{half")
+    ended = p2pnet(*words)
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith(f"error: run {RUNS[0][0]} is damaged: ")
+    assert f"p2pnet runs --rm {RUNS[0][0]} removes it" in ended.err
+
+
+def test_a_run_of_another_subnet_is_told_to_be_of_that(p2pnet: Callable[..., Any], kept: Any) -> None:
+    other = "r-20261122-090000-10"
+    ended = p2pnet("report", "demo", other)
+    assert (ended.code, f"demo has no run {other}: it is of other, on local" in ended.err) == (2, True)
+    assert f"next: p2pnet report {other} shows it" in ended.err
+    assert "removes it" not in ended.err

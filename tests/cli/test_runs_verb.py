@@ -347,6 +347,8 @@ async def test_the_next_command_is_named_also_after_a_list_of_none_and_a_label(
 
 async def test_without_any_run_the_next_command_makes_one(target: Any, session: Session) -> None:
     assert (await runs.run(RunsOptions(), session)).next == ("p2pnet inject demo",)
+    target.seen = "dead"
+    assert (await runs.run(RunsOptions(), session)).next == ("p2pnet up demo",)
     target.seen = "absent"
     assert (await runs.run(RunsOptions(), session)).next == ("p2pnet up demo --nodes 10",)
 

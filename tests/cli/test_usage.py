@@ -270,3 +270,19 @@ def test_a_state_directory_that_is_a_file_ends_with_2(
     assert ended.code == 2
     assert str(path) in ended.err
     assert len(ended.err.splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "said", "following"),
+    [
+        (("fault", "demo"), "Missing argument 'ACTION': choose one of add, list, clear", "fault --help"),
+        (("completion",), "Missing argument 'SHELL': choose one of bash, zsh, fish", "completion --help"),
+        (("schema",), "Missing argument 'KIND'", "schema --help"),
+        (("runs", "--verdict"), "Option '--verdict' requires an argument", "runs --help"),
+    ],
+)
+def test_what_is_missing_is_told_in_a_sentence_with_what_can_be_chosen(
+    p2pnet: Callable[..., Any], words: tuple[str, ...], said: str, following: str
+) -> None:
+    ended = p2pnet(*words)
+    assert ended.err == f"error: {said}\nwhere: p2pnet {' '.join(words)}\n next: p2pnet {following}\n"

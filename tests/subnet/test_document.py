@@ -219,6 +219,7 @@ def test_what_an_api_server_adds_is_left_out() -> None:
         ({"pod": {"imagePullPolicy": "Sometimes"}}, "spec.pod.imagePullPolicy"),
         (both("nvidia.com/gpu", "0.5"), "spec.pod.resources.requests: nvidia.com/gpu: '0.5' is no whole number"),
         (both("nvidia.com/gpu", "500m"), "spec.pod.resources.limits: nvidia.com/gpu: '500m' is no whole number"),
+        (both("memory", 1 << 63), "spec.pod.resources.requests.memory: '9223372036854775808' is no amount"),
         (both("hugepages-2Mi", "3Mi"), "spec.pod.resources.requests: hugepages-2Mi: '3Mi' is no whole number of such pages"),
         (both("hugepages-2Mi", 1), "spec.pod.resources.requests: hugepages-2Mi: '1' is no whole number of such pages"),
         (both("hugepages-0Mi", "2Mi"), "spec.pod.resources.requests: 'hugepages-0Mi' is no resource"),
@@ -249,7 +250,8 @@ def test_a_mistake_is_named_by_its_path(spec: dict[str, Any], message: str) -> N
 @pytest.mark.parametrize(
     ("key", "amount"),
     [("nvidia.com/gpu", 1), ("nvidia.com/gpu", "2.0"), ("example.com/fuse", "1k"), ("requests-of.x.com/gpu", "1"),
-     ("hugepages-2Mi", "4Mi"), ("hugepages-1Gi", "2Gi"), ("hugepages-2Mi", "0.5Gi"), ("hugepages-64Ki", 0), ("cpu", "0.5")],
+     ("hugepages-2Mi", "4Mi"), ("hugepages-1Gi", "2Gi"), ("hugepages-2Mi", "0.5Gi"), ("hugepages-64Ki", 0),
+     ("hugepages-2Mi", (1 << 53) + 1), ("cpu", "0.5")],
 )  # fmt: skip
 def test_resources_that_pods_can_have_are_taken(key: str, amount: str | int) -> None:
     load_subnet(document(**both(key, amount)))

@@ -13,7 +13,7 @@ import typer
 import typer.core
 
 from p2pnet.cli import shell_completion
-from p2pnet.cli.coercion import QuickCommand, QuickGroup
+from p2pnet.cli.coercion import MARK, QuickCommand, QuickGroup
 from p2pnet.cli.exit_code import ExitCode
 from p2pnet.cli.options import VerbOptions
 from p2pnet.cli.outcome import CommandError, Outcome
@@ -164,14 +164,22 @@ def _ready_streams() -> None:
 
 def _usage(error: typer.TyperException, words: list[str]) -> int:
     context = getattr(error, "ctx", None)
-    path = context.command_path if context is not None else program_name()
+    verb = f" {words[0]}" if words and words[0] in VERBS else ""
+    path = context.command_path if context is not None else f"{program_name()}{verb}"
     if not words:
         sys.stderr.write(error.format_message() + "\n")  # the help itself
         return ExitCode.USAGE
     failure = CommandError(
-        error.format_message().replace("Value error, ", "").rstrip("."),
+        _in_a_line(error.format_message().replace("Value error, ", "")),
         where=command_line(words),
         next_step=SIM_HINT if "'sim' is not one of" in error.format_message() else f"{path} --help",
     )
     sys.stderr.write(as_called("\n".join(failure.lines()) + "\n"))
     return failure.exit_code
+
+
+def _in_a_line(message: str) -> str:
+    """A message of the parser, which sets what can be chosen below each other."""
+    return " ".join(
+        message.replace(MARK, "").replace(repr(MARK)[1:-1], "").replace(". Choose from:", ": choose one of").split()
+    ).rstrip(".")

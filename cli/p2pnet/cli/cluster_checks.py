@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from p2pnet.cli.targets.cluster.installation import DEPLOYMENTS, of_operators, s
 from p2pnet.cli.targets.cluster.status import name_of
 from p2pnet.cli.targets.cluster.target import ClusterTarget
 from p2pnet.lab_client.kube import Kube, KubeError
+from p2pnet.model.errors import P2pnetError
 from p2pnet.subnet.pods import why_not_up
 
 REVIEW = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
@@ -46,12 +48,21 @@ RIGHTS = (
 )
 
 
+def _names(target: ClusterTarget) -> list[str]:
+    """The subnets there are, as far as that is told."""
+    with contextlib.suppress(P2pnetError):
+        return target.names()
+    return []
+
+
 async def examine(target: ClusterTarget) -> Outcome:
     """Exit 3 when something is in the way, 0 with warnings. What hangs on a failed check is not looked at."""
     checks = await asyncio.to_thread(lambda: list(_examine(target)))
     failed = [check.name for check in checks if check.result == "failed"]
     if not failed:
-        return Outcome(Examination(checks=checks), next=("p2pnet up demo --nodes 3",))
+        names = await asyncio.to_thread(_names, target)
+        following = f"p2pnet status {names[0]}" if names else "p2pnet up demo --nodes 3"
+        return Outcome(Examination(checks=checks), next=(following,))
     failure = CommandError(
         f"this cluster cannot hold a subnet: {', '.join(failed)}",
         where=target.where,

@@ -29,6 +29,7 @@ class Reader:
 
     def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
         """What typer's reader would make of the value."""
+        value = as_typed(value)
         try:
             return self._quick(value)
         except UnsureError:
@@ -102,6 +103,9 @@ def _number(value: Any, info: Any) -> int:
     return value
 
 
+COUNTED = ("run", "artifact", "base", "head")
+"""Parameters that take a RUN or an ARTIFACT."""
+MARK = "\0"  # before a `-N` while the words are parsed: nobody can type it
 COUNTED_BACK = re.compile(r"latest(?:~([0-9]{1,6}))?|-([1-9][0-9]{0,5})")
 
 
@@ -118,7 +122,7 @@ class QuickCommand(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """As typer does; `-1` would be an option there."""
-        if any(parameter.name in ("run", "artifact") for parameter in self.params):
+        if any(parameter.name in COUNTED for parameter in self.params):
             args = _spelled_out(args, self.get_params(ctx))
         return super().parse_args(ctx, args)
 
@@ -136,7 +140,7 @@ class QuickGroup(TyperGroup):
 
 
 def _spelled_out(args: list[str], parameters: list[Any]) -> list[str]:
-    """The words with every `-N` that is no option's value in the form that no parser takes for an option."""
+    """The words with every `-N` that is no option's value marked, so that no parser takes it for an option."""
     valued = {
         option
         for parameter in parameters
@@ -149,8 +153,17 @@ def _spelled_out(args: list[str], parameters: list[Any]) -> list[str]:
             return words + args[place:]
         value = place > 0 and args[place - 1] in valued
         back = counted_back(word) if word.startswith("-") and not value else None
-        words.append(word if back is None else f"latest~{back}" if back else "latest")
+        words.append(word if back is None else f"{MARK}{word}")
     return words
+
+
+def as_typed(value: Any) -> Any:
+    """A word, or several, without the mark."""
+    if isinstance(value, str):
+        return value.removeprefix(MARK)
+    if isinstance(value, list | tuple):
+        return type(value)(map(as_typed, value))
+    return value
 
 
 def _hastened(parameters: list[Any]) -> list[Any]:

@@ -54,7 +54,7 @@ def run_command(
         return ExitCode.OK
     except Exception as error:  # noqa: BLE001 whatever happens becomes an exit code
         session.listener.close()
-        failure = explain(error, session.next_step) or _bug(error, verbose=verbose)
+        failure = explain(error, session.next_step, session.name) or _bug(error, verbose=verbose)
         session.say("\n".join(failure.lines()) + "\n")
         return failure.exit_code
 
@@ -104,8 +104,8 @@ def _interrupted(session: Session) -> int:
     return ExitCode.INTERRUPTED
 
 
-def explain(error: BaseException, next_step: str = "") -> CommandError | None:
-    """The failure behind an exception, or None for a bug of ours."""
+def explain(error: BaseException, next_step: str = "", name: str = "") -> CommandError | None:
+    """The failure behind an exception, or None for a bug of ours. `name`: the NAME that was typed."""
     where = command_line()
     match error:
         case CommandError():
@@ -131,16 +131,18 @@ def explain(error: BaseException, next_step: str = "") -> CommandError | None:
             place = f"{error.filename}" if error.filename is not None else where
             return CommandError(error.strerror or str(error), where=place, next_step=DISK_ERRORS[error.errno])
         case P2pnetError():
-            return _remote(error, where, next_step or HINT_HELP)
+            return _remote(error, where, next_step or HINT_HELP, name)
         case _:
             return None
 
 
-def _remote(error: P2pnetError, where: str, next_step: str) -> CommandError:
+def _remote(error: P2pnetError, where: str, next_step: str, name: str) -> CommandError:
     """A lab's answer (`ProblemError`, told by its shape: importing the client here costs every start 0.3 s), or a peer's."""
     code = getattr(error, "exit_code", ExitCode.NOT_FOUND)
     hint = getattr(error, "hint", "")
     default = "this is a bug: see the log of the lab" if code == ExitCode.BUG else next_step
+    if code == ExitCode.NOT_FOUND and name:  # a node that does not answer, say
+        default = f"p2pnet status {name} shows how its nodes are"
     return CommandError(str(error), where=where, next_step=hint or default, exit_code=code)
 
 

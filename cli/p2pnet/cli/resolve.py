@@ -18,7 +18,7 @@ from p2pnet.model.ids import ARTIFACT_TEXT_SURE
 from p2pnet.model.jobs import RunFile
 from p2pnet.model.text import some
 from p2pnet.store import archive
-from p2pnet.store.heads import RunHead
+from p2pnet.store.heads import RunHead, read_head
 
 SHOWN = 5  # candidates in an error
 PREFIX = re.compile(r"[0-9a-fA-F]{1,64}")
@@ -87,11 +87,27 @@ def no_runs(target: Target, name: str) -> CommandError:
             next_step=f"name the subnet: p2pnet report {meant.subnet} {name}",
         )
     absent = target.presence(name) == "absent"
+    if absent and _is_damaged(name, target):
+        return _damaged(name, target, "p2pnet runs lists the others;")
     return CommandError(
         f"there is no {'subnet' if absent else 'run of'} {name}",
         where=str(target.state.runs),
         next_step=f"p2pnet {'up' if absent else 'inject'} {name}",
         exit_code=ExitCode.NOT_FOUND if absent else ExitCode.USAGE,
+    )
+
+
+def _is_damaged(word: str, target: Target) -> bool:
+    """Whether a run has a directory, and cannot be read."""
+    folder = target.state.run(word)
+    return archive.RUN_ID.fullmatch(word) is not None and folder.is_dir() and read_head(folder) is None
+
+
+def _damaged(run: str, target: Target, next_step: str) -> CommandError:
+    return CommandError(
+        f"run {run} is damaged: its {archive.RUN_FILE} is missing or cannot be read",
+        where=str(target.state.run(run) / archive.RUN_FILE),
+        next_step=f"{next_step} p2pnet runs --rm {run} removes it",
     )
 
 
@@ -108,18 +124,19 @@ def pick_run(word: str, runs: list[RunHead], target: Target, name: str | None) -
     recent = some([run.run for run in reversed(runs)], SHOWN)
     if found:
         raise _several(word, found, target)
-    folder = target.state.run(word)
-    if archive.RUN_ID.fullmatch(word) and folder.is_dir():
+    if archive.RUN_ID.fullmatch(word) and (other := read_head(target.state.run(word))) is not None:
         raise CommandError(
-            f"run {word} is damaged: its {archive.RUN_FILE} cannot be read, or is of another subnet",
-            where=str(folder / archive.RUN_FILE),
-            next_step=f"name another run; the latest: {recent}",
+            f"{name or 'this place'} has no run {word}: it is of {other.subnet}, on {other.target}",
+            where=str(target.state.runs),
+            next_step=f"p2pnet report {word} shows it" + (f"; the latest here: {recent}" if recent else ""),
         )
+    if _is_damaged(word, target):
+        raise _damaged(word, target, f"name another run; the latest: {recent}; or")
     count = f"; it has {len(runs)}" if counted_back(word) is not None else ""
     raise CommandError(
         f"{name or 'this machine'} has no run {word}{count}",
         where=str(target.state.runs),
-        next_step=f"one of the latest: {recent}" if recent else "p2pnet inject NAME",
+        next_step=f"one of the latest: {recent}" if recent else f"p2pnet inject {name or 'NAME'}",
     )
 
 

@@ -1,7 +1,9 @@
 """Which target a command line means, by `--on`, `-n`, `--context` and NAME."""
 
+import contextlib
+import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -121,6 +123,25 @@ def open_bundled(path: Path) -> "BundleTarget":
     except BundleError as error:
         raise CommandError(
             f"{path} cannot be read: {error}", where=str(path), next_step="pack it again with p2pnet collect RUN"
+        ) from None
+
+
+@contextlib.contextmanager
+def errors_as_given(target: Target, given: str) -> Iterator[None]:
+    """Errors about the runs of a bundle name the file that was given, not where it was unpacked, nor its subnet."""
+    subnet: str | None = getattr(target, "bundled", None)
+    try:
+        yield
+    except CommandError as error:
+        if subnet is None:
+            raise
+        command = re.compile(rf"p2pnet (?:report|trace|runs) {re.escape(subnet)}(?![-\w.])")
+        root = re.compile(rf"{re.escape(str(target.state.root))}[^\s,;]*")
+        raise CommandError(
+            root.sub(given, error.what),
+            where=root.sub(given, error.where),
+            next_step=command.sub(lambda _: f"p2pnet report {shlex.quote(given)}", root.sub(given, error.next_step)),
+            exit_code=error.exit_code,
         ) from None
 
 

@@ -17,12 +17,13 @@ from p2pnet.model.ids import CLIENT_NAME, GROUP_NAME, SUBNET_NAME
 from p2pnet.subnet.quantities import Text, Worded, is_whole, pattern_schema, wrong
 
 AMOUNT_CHARS_MAX = 32
+NUMBER_END = 1 << 63  # an API server makes larger numbers inexact, and takes none with a fraction
 HUGE_PAGES = "hugepages-"
 PAGE = r"[1-9][0-9]{0,5}[KMGT]i"
 QUOTA = "requests."
 """Begins what quotas call the requests of a vendor's resource by: no resource's own name begins so."""
 RESOURCE_DOMAIN_CHARS_MAX = limits.NAME_CHARS_MAX - len(QUOTA)
-PAGED_BYTES_MAX = 1 << 53  # that many are counted exactly by an API server
+PAGED_BYTES_END = 1 << 53  # fewer are counted exactly by an API server
 NO_PAGES = "no whole number of such pages"
 _WORD = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
 _DOMAIN = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
@@ -86,8 +87,8 @@ def amount_of(text: str | int) -> Decimal:
 
 
 def _check_amount(value: object) -> object:
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        raise wrong(str(value), f"{AMOUNT.words}; a number with a fraction in quotes, like '0.5'")
+    if isinstance(value, bool) or not isinstance(value, str | int) or (isinstance(value, int) and value >= NUMBER_END):
+        raise wrong(str(value), f"{AMOUNT.words}; a fraction or a number beyond 2^63 in quotes, like '0.5'")
     if len(str(value)) > AMOUNT_CHARS_MAX:
         raise PydanticCustomError("amount", "write at most {chars} characters", {"chars": AMOUNT_CHARS_MAX})
     AMOUNT.check(str(value))
@@ -110,7 +111,7 @@ def _check_resources(amounts: dict[str, Any]) -> dict[str, Any]:
         if slash and not is_whole(COUNTED.pattern, str(amount)):
             raise _wrong_amount(key, amount, COUNTED.words)
         page = amount_of(key.removeprefix(HUGE_PAGES)) if key.startswith(HUGE_PAGES) else 0
-        if page and (size := amount_of(amount)) <= PAGED_BYTES_MAX and size % page:
+        if page and (size := amount_of(amount)) < PAGED_BYTES_END and size % page:
             raise _wrong_amount(key, amount, NO_PAGES)
     return amounts
 

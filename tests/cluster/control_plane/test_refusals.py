@@ -163,6 +163,7 @@ SHAPES: list[tuple[dict[str, Any], str]] = [
     ({"groups": [{"name": "a", "nodes": 1, "pod": {"labels": {"app.kubernetes.io/name": "x"}}}]}, "set by Kubernetes"),
     ({"pod": {"securityContext": {"runAsUser": -1}}}, "runAsUser"),
     ({"pod": {"priorityClassName": "Not A Name"}}, "priorityClassName"),
+    ({"pod": both("memory", 1 << 63)}, "spec.pod.resources.limits"),
 ]
 """Refused by both, each in its own words."""
 TAKEN: list[dict[str, Any]] = [
@@ -194,7 +195,7 @@ TAKEN: list[dict[str, Any]] = [
                              {"key": "a.b/c", "value": "d", "effect": "NoExecute", "tolerationSeconds": 0}]}},
     *({"pod": both(key, amount)} for key, amount in (
         ("nvidia.com/gpu", "2.0"), ("example.com/fuse", "1k"), ("requests-of.x.com/gpu", "1"), ("hugepages-2Mi", "4Mi"),
-        ("hugepages-2Mi", "0.5Gi"), ("hugepages-64Ki", 0), ("hugepages-999999Ti", "9e99"))),
+        ("hugepages-2Mi", "0.5Gi"), ("hugepages-64Ki", 0), ("hugepages-999999Ti", "9e99"), ("hugepages-2Mi", (1 << 53) + 1))),
     {"pod": {"annotations": {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "myp2pnet.io/x": "y"}}},
     {"groups": [{"name": "a", "nodes": 1, "env": {".A": "", "_..": ""}}]},
     {"groups": [{"name": "a", "nodes": 1, "env": {"LOG.level-1": "=", "_": ""}, "labels": {"example.com/zone": "a_b.c"}}]},

@@ -79,7 +79,17 @@ async def run(options: DoctorOptions, session: Session) -> Outcome:
             exit_code=ExitCode.NOT_FOUND,
         )
         return Outcome(Examination(checks=checks), exit_code=failure.exit_code, failure=failure)
-    return Outcome(Examination(checks=checks), next=("p2pnet up demo --nodes 10",))
+    return Outcome(Examination(checks=checks), next=(_next(target),))
+
+
+def _next(target: Target) -> str:
+    """What helps the subnet that is there: `up` with other nodes would edit it."""
+    presences = {name: target.presence(name) for name in target.names()}
+    for presence, verb in (("up", "status"), ("starting", "status"), ("dead", "up"), ("damaged", "down")):
+        for name, seen in presences.items():
+            if seen == presence:
+                return f"p2pnet {verb} {name}"
+    return "p2pnet up demo --nodes 10"
 
 
 def _told(name: str, probe: Callable[[], Check]) -> Check:

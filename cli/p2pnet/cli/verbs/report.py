@@ -11,6 +11,7 @@ from p2pnet.cli.options import KeptName, KeptOptions, ReportFiles
 from p2pnet.cli.outcome import CommandError, Outcome
 from p2pnet.cli.resolve import as_given, choose_run, run_meant, subnet_meant
 from p2pnet.cli.session import Session
+from p2pnet.cli.target_choice import errors_as_given
 from p2pnet.cli.targets.target import Target
 from p2pnet.model.errors import P2pnetError, SpecError, TargetError
 from p2pnet.model.report import Report
@@ -67,10 +68,16 @@ class ReportOptions(KeptOptions, ReportFiles):
 async def run(options: ReportOptions, session: Session) -> Outcome:
     """Runs outlive their subnet: nothing need be up."""
     from p2pnet.cli.expecting import check_expectations
-    from p2pnet.cli.report_files import check_report, write
 
     check_expectations(options.expect)
     target, given = session.target(), options.name
+    with errors_as_given(target, given):
+        return await _reported(options, given, target, session)
+
+
+async def _reported(options: ReportOptions, given: str, target: Target, session: Session) -> Outcome:
+    from p2pnet.cli.report_files import check_report, write
+
     options = replace(options, name=subnet_meant(given, target))
     if (meant := run_meant(given, target)) is not None:  # `report RUN`: ids are unique among all subnets
         beside = [word for word in (options.run, *(options.beside or ())) if word is not None]

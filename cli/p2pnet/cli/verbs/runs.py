@@ -160,8 +160,10 @@ def _next(
         return (f"p2pnet runs {options.name}" if options.name is not None else "p2pnet runs", *removal)
     if target.kind == "sim":
         return ("p2pnet sim -f FILE", *removal)
-    up = options.name or next((name for name in target.names() if target.presence(name) == "up"), None)
-    return (f"p2pnet inject {up}" if up is not None else "p2pnet up demo --nodes 10", *removal)
+    names = [options.name] if options.name is not None else target.names()
+    up = next((name for name in names if target.presence(name) == "up"), None)
+    start = f"p2pnet up {names[0]}" if names else "p2pnet up demo --nodes 10"
+    return (f"p2pnet inject {up}" if up is not None else start, *removal)
 
 
 def _check_name(options: RunsOptions, known: Sequence[RunHead], target: Target) -> None:

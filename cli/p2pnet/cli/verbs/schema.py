@@ -60,7 +60,7 @@ def schema_of(kind: str) -> dict[str, Any]:
         near = get_close_matches(kind, KINDS, n=1)
         guess = f", did you mean {near[0]}?" if near else ""
         raise CommandError(
-            f"no schema is named {kind!r}{guess}", where="p2pnet schema", next_step=f"choose one of {', '.join(KINDS)}"
+            f"no schema is named {kind!r}{guess}", where=f"KIND {kind}", next_step=f"choose one of {', '.join(KINDS)}"
         )
     body = msgspec.json.schema(shape, schema_hook=_anything)
     name = body.pop("$ref").rpartition("/")[2]

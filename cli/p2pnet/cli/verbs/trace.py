@@ -14,16 +14,18 @@ from p2pnet.cli.documents import Trace, TracedEnds, TracedLoad, TracedPhases, Tr
 from p2pnet.cli.exit_code import ExitCode
 from p2pnet.cli.options import ARTIFACT_HELP, KeptName, KeptOptions, SpanFiles
 from p2pnet.cli.outcome import CommandError, Outcome
-from p2pnet.cli.resolve import choose_artifact, simulated_artifact, subnet_meant, telling_artifact
+from p2pnet.cli.resolve import choose_artifact, run_meant, simulated_artifact, subnet_meant, telling_artifact
 from p2pnet.cli.session import Session
+from p2pnet.cli.target_choice import errors_as_given
 from p2pnet.cli.targets.target import Target
-from p2pnet.measure import EndLoad, HopEnds, HopNode, HopTree, hop_ends, hop_tree, window_ns
+from p2pnet.measure import EndLoad, HopEnds, HopNode, HopTree, hop_ends, hop_tree, most_telling, window_ns
 from p2pnet.model.errors import SpecError, TargetError
 from p2pnet.model.events import Collected
 from p2pnet.model.ids import DEFAULT_CLIENT
 from p2pnet.model.jobs import RunFile
 from p2pnet.model.report import RUN_ENDED
 from p2pnet.store import archive
+from p2pnet.store.heads import RunHead
 
 EXAMPLE = "p2pnet trace demo photo.jpg"
 
@@ -56,7 +58,13 @@ async def run(options: TraceOptions, session: Session) -> Outcome:
     _check(options)
     session.next_step = f"p2pnet report {options.name} -o json lists the artifact ids of its latest run"
     target, given = session.target(), options.name
-    options = replace(options, name=subnet_meant(given, target))
+    with errors_as_given(target, given):
+        return await _traced(replace(options, name=subnet_meant(given, target)), given, target, session)
+
+
+async def _traced(options: TraceOptions, given: str, target: Target, session: Session) -> Outcome:
+    if (meant := run_meant(given, target)) is not None:
+        raise _names_a_run(meant, target)
     if options.artifact is None:
         prefix = await telling_artifact(target, options.name)
     else:
@@ -91,6 +99,19 @@ async def run(options: TraceOptions, session: Session) -> Outcome:
     if given != options.name:
         hint = f"p2pnet replay {shlex.quote(given)}"
     return await _export(options, Outcome(document, next=(hint,)), (tree, run_file, events, ends), session)
+
+
+def _names_a_run(head: RunHead, target: Target) -> CommandError:
+    """The error for a run's id in the place of the subnet: with the command that traces what tells most of that run."""
+    artifact = "ARTIFACT"
+    with contextlib.suppress(SpecError):
+        report = archive.read_run(target.state, head.run)[1]
+        artifact = (most_telling(report)[:12] if report is not None else "") or artifact
+    return CommandError(
+        f"{head.run} is a run of {head.subnet}, and no subnet",
+        where=str(target.state.runs),
+        next_step=f"name the subnet and an artifact: p2pnet trace {head.subnet} {artifact}",
+    )
 
 
 def _check(options: TraceOptions) -> None:

@@ -18,7 +18,7 @@ REPLACE_LOST = "p2pnet.io/replace-lost-after"
 REPLACE_LOST_MAX = timedelta(days=30)
 """Who waits longer waits for somebody, and any moment that it is added to stays a date that clocks know."""
 FORCE_CHARS_MAX = 253
-"""Of a value of FORCE_RENEW and FORCE_REPLACE: it is kept in status and Secrets, which have their own limits."""
+"""The longest value of FORCE_RENEW and FORCE_REPLACE: it is kept in status and Secrets, which have their own limits."""
 _VALUE_CHARS_MAX = 64  # of a duration, and of a value that is quoted: it may have a quarter of a megabyte
 
 

@@ -14,7 +14,7 @@ from p2pnet.subnet.names import (
     OWNED,
     OWNED_KEY,
     PAGE,
-    PAGED_BYTES_MAX,
+    PAGED_BYTES_END,
     QUOTA,
     RESOURCE,
     RESOURCE_DOMAIN_CHARS_MAX,
@@ -93,7 +93,7 @@ _COUNTED = _no_value(
 )
 _PAGES = _no_value(
     f"{is_like('key', f'^{HUGE_PAGES}{PAGE}$')} && {_IS_AMOUNT}"
-    f" && {_BYTES} <= {float(PAGED_BYTES_MAX)!r} && (int({_BYTES} + 0.5) % {_PAGE} != 0"
+    f" && {_BYTES} < {float(PAGED_BYTES_END)!r} && (int({_BYTES} + 0.5) % {_PAGE} != 0"
     f" || sign(quantity({_TEXT}).sub(int({_BYTES} + 0.5))) != 0)",
     NO_PAGES, _TEXT,
 )  # fmt: skip
