@@ -292,6 +292,9 @@ def test_a_file_that_changes_while_it_is_packed_is_an_error(tmp_path):
         ("ghp_" + "a1" * 12, TAKEN_OUT),
         ("sk-" + "3f" * 16, TAKEN_OUT),
         ("xoxb-12-ABcd-" + "q" * 12, TAKEN_OUT),
+        ("xoxb-123456789012-abcdefghijkl", TAKEN_OUT),
+        ("glpat-" + "x" * 20, TAKEN_OUT),
+        ("sk-" + "a" * 20, TAKEN_OUT),
         (
             "eu-hf-relays-of-the-north-12 and sk-learn-cluster-test-1",
             "eu-hf-relays-of-the-north-12 and sk-learn-cluster-test-1",

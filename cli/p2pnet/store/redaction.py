@@ -14,8 +14,8 @@ SECRET_KEY = re.compile(
 """Keys of documents, and names of environment variables, whose values are secrets."""
 SECRET_TEXT = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
-    r"|\b(?:ghp|gho|ghs|github_pat|glpat|xox[abprs]|sk|hf)"
-    r"(?:_|-(?=[A-Za-z0-9_-]*(?:[A-Z]|(?=[a-z]*[0-9])[a-z0-9]{16})))[A-Za-z0-9_-]{16,}"
+    r"|\b(?:(?:ghp|gho|ghs|github_pat|glpat|xox[abprs])[-_]|(?:sk|hf)"
+    r"(?:_|-(?=[A-Za-z0-9_-]*(?:[A-Z]|[a-z0-9]{20}|(?=[a-z]*[0-9])[a-z0-9]{16}))))[A-Za-z0-9_-]{16,}"
     r"|\bAKIA[0-9A-Z]{16}\b"
     r"|\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*"
     r"|(?<=://)[^\s/:@]{1,256}:[^\s/@]{1,256}(?=@)"
@@ -24,7 +24,7 @@ SECRET_TEXT = re.compile(
     re.DOTALL,
 )
 """Keys in PEM, tokens of well-known services, JSON web tokens, passwords in URLs, and what stands behind Bearer. Words of small
-letters joined by dashes are no token: names of nodes and subnets are such words."""
+letters joined by dashes behind `sk-` and `hf-` are no token: names of nodes and subnets are such words."""
 ASSIGNED = re.compile(
     r"(?i)\b((?:[\w.-]*[_.-])?(?:password|passwd|secret|token|api[_-]?key|private[_-]?key|access[_-]?key)[\"']?\s*[=:]\s*)"
     r"(\"[^\"\n]{4,}\"|'[^'\n]{4,}'|[^\s\"',;]{4,})"
