@@ -264,9 +264,18 @@ def bytes_at_once(options: LoadOptions, subnet: "Subnet", client: str, honest: i
     """Bytes of generated artifacts that live at a time, at least: of what is asked for, of so many honest nodes."""
     if options.files:
         return 0
+    return held_at_once(
+        subnet, client, size=options.size or DEFAULT_SIZE, artifacts=total(options, honest), pace=options.rate
+    )
+
+
+def held_at_once(subnet: "Subnet", client: str, *, size: int, artifacts: int, pace: OfferedPace | None) -> int:
+    """Bytes of so many artifacts of that size that live at a time, at least: a blob for as long as the Subnet keeps it.
+
+    Raises SpecError as `schedule`.
+    """
     keep_s = subnet.spec.broadcast.keep.seconds if client in ("", DEFAULT_CLIENT) else 0.0
-    due_ns = schedule(options.rate, total(options, honest))
-    return (options.size or DEFAULT_SIZE) * most_within(due_ns, keep_s)
+    return size * most_within(schedule(pace, artifacts), keep_s)
 
 
 # --- the request ---

@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from p2pnet.cli.capacity import check_simulated, this_machine, too_much
+from p2pnet.cli.load import held_at_once
 from p2pnet.cli.outcome import CommandError
 from p2pnet.cli.scenario_file import CheckedScenario
 from p2pnet.cli.scenario_progress import ScenarioProgress
 from p2pnet.cli.session import Session
 from p2pnet.cli.stages.live import LiveStage
 from p2pnet.cli.targets.target import Target
-from p2pnet.measure.pace import most_within, schedule
 from p2pnet.model.errors import SpecError
-from p2pnet.model.ids import DEFAULT_CLIENT
 from p2pnet.model.jobs import artifacts_asked
 from p2pnet.scenario.events import TrialBegan
 from p2pnet.scenario.plan import SIZE_DEFAULT, ScenarioPlan, inject_count
@@ -110,10 +109,10 @@ def _held(plan: ScenarioPlan, subnet: Subnet) -> int:
             count=inject_count(inject, honest), payloads=1, publisher=inject.from_, nodes=honest
         )
         pace = inject.rate.pace if inject.rate else None
-        keep_s = subnet.spec.broadcast.keep.seconds if inject.client in (None, DEFAULT_CLIENT) else 0.0
         size = inject.size.bytes if inject.size else SIZE_DEFAULT
         with contextlib.suppress(SpecError):  # a pace that holds not so many, at the size that is not this step's
-            most = max(most, size * most_within(schedule(pace, artifacts), keep_s))
+            held = held_at_once(subnet, inject.client or "", size=size, artifacts=artifacts, pace=pace)
+            most = max(most, held)
     return most
 
 
